@@ -1,0 +1,11 @@
+"""Writes the pages that are drawn from the program: `make docs`."""
+
+from pathlib import Path
+
+from ledger.core import diagram, error_table
+
+PAGES = {"lifecycle.md": diagram.document, "errors.md": error_table.document}
+
+if __name__ == "__main__":
+    for name, document in PAGES.items():
+        Path(__file__).with_name(name).write_text(document(), encoding="utf-8")

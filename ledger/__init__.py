@@ -1,0 +1,67 @@
+"""runward: a durable ledger and resumable reconciler for asynchronous AI runs.
+
+    from ledger import Ledger, tool
+
+Names are loaded on first use, so that `runward --help` does not pay for a database library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ledger.core.model import Run
+    from ledger.errors import (
+        Conflict,
+        ForkedLedger,
+        InvalidInput,
+        LeaseLost,
+        MissingCredential,
+        NotAllowed,
+        NotFound,
+        RunFailed,
+        RunLost,
+        RunwardError,
+        StillPending,
+        WaitTimeout,
+    )
+    from ledger.service.async_ledger import AsyncLedger
+    from ledger.service.ledger import Ledger
+    from ledger.service.tools import Tool, ToolCall, tool
+
+_HOMES = {
+    "Ledger": "ledger.service.ledger",
+    "AsyncLedger": "ledger.service.async_ledger",
+    "Run": "ledger.core.model",
+    "Tool": "ledger.service.tools",
+    "ToolCall": "ledger.service.tools",
+    "tool": "ledger.service.tools",
+}
+
+__all__ = [
+    "AsyncLedger",
+    "Conflict",
+    "ForkedLedger",
+    "InvalidInput",
+    "LeaseLost",
+    "Ledger",
+    "MissingCredential",
+    "NotAllowed",
+    "NotFound",
+    "Run",
+    "RunFailed",
+    "RunLost",
+    "RunwardError",
+    "StillPending",
+    "Tool",
+    "ToolCall",
+    "WaitTimeout",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'ledger' has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "ledger.errors")), name)

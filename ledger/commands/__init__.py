@@ -1,0 +1,50 @@
+"""The command line: one typer app; every error becomes one line, its remedy and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from ledger.errors import RunwardError
+
+
+def main() -> None:
+    """The entry of `runward`, `python -m ledger` and `python cli.py`."""
+    from ledger.commands.app import app
+
+    try:
+        app(prog_name="runward", standalone_mode=False)
+    except RunwardError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away, as `| head` does; say nothing, and let no flush say it later.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except Exception as error:
+        _click_or_raise(error)
+
+
+def fail(error: RunwardError) -> None:
+    """Print what, why and what to do on stderr, and exit with the error's code."""
+    print(f"runward: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  try: {error.hint}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _click_or_raise(error: Exception) -> None:
+    import typer
+    from typer._click.exceptions import ClickException
+
+    if isinstance(error, typer.Exit):
+        sys.exit(error.exit_code)
+    if isinstance(error, typer.Abort):
+        print("runward: called off", file=sys.stderr)
+        sys.exit(1)
+    if isinstance(error, ClickException):
+        error.show()
+        sys.exit(error.exit_code)
+    raise error

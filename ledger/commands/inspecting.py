@@ -1,0 +1,136 @@
+"""Reading: list, show, events, watch, verify."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ledger.commands.opening import named_runs, opened
+from ledger.commands.output import Format, print_json, print_one, print_rows, say
+from ledger.errors import CheckFailed
+
+Out = Annotated[Format, typer.Option("-o", "--output")]
+OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Number, key or upstream id.")]
+LIST_COLUMNS = (
+    "id", "key", "status", "provider", "model", "attempts", "error_code", "needs_attention",
+    "created_at",
+)  # fmt: skip
+EVENT_COLUMNS = (
+    "seq",
+    "recorded_at",
+    "kind",
+    "from",
+    "to",
+    "source",
+    "remote_status",
+    "error_code",
+)
+SHOW_FIRST = (
+    "id", "key", "status", "provider", "model", "attempts", "needs_attention", "error_code",
+    "error_origin", "error_message", "created_at", "started_at", "finished_at", "deadline_at",
+    "usage", "output_text",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the commands into the app."""
+    app.command("list")(list_runs)
+    for command in (show, events, watch, verify):
+        app.command()(command)
+
+
+def list_runs(
+    query: Annotated[
+        str, typer.Option("-q", "--query", help="As: status:failed tag.team:search since:2h")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 50,
+    before: Annotated[int | None, typer.Option(help="Continue below this run number.")] = None,
+    fields: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    form: Out = Format.table,
+) -> None:
+    """Runs, the newest first."""
+    from ledger.service.views import run_summary
+
+    with opened() as ledger:
+        runs = ledger.runs(query, limit=limit, before=before)
+    print_rows([run_summary(run) for run in runs], form=form, columns=LIST_COLUMNS, fields=fields)
+    if len(runs) == limit and form == Format.table:
+        say(f"more: --before {runs[-1].id}")
+
+
+def show(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Number, key, id or -.")],
+    form: Out = Format.table,
+) -> None:
+    """Everything about runs; -o json holds every field that upstream names."""
+    with opened() as ledger:
+        shown = [ledger.show(name) for name in named_runs(runs)]
+    if form == Format.table:
+        for one in shown:
+            _show_table(one)
+    elif len(shown) == 1:
+        print_one(shown[0], form=form)
+    else:
+        print_rows(shown, form=form, columns=SHOW_FIRST)
+
+
+def _show_table(run: dict[str, Any]) -> None:
+    first = {name: run[name] for name in SHOW_FIRST if run[name] is not None}
+    first["upstream_id"] = run["upstream"]["id"]
+    first["tags"] = run["tags"] or None
+    print_one({k: v for k, v in first.items() if v is not None}, form=Format.table)
+    for title, name, columns in (
+        ("attempts", "attempts_detail", ("number", "cause", "outcome", "error_code", "last_error")),
+        ("remotes", "remotes", ("n", "attempt", "kind", "remote_id", "state", "observed_status")),
+        ("tool calls", "tool_calls", ("n", "attempt", "tool", "call_id", "state", "output")),
+    ):
+        if run[name]:
+            print(f"\n{title}")
+            print_rows(run[name], form=Format.table, columns=columns)
+
+
+def events(
+    run: OneRun,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Until the verdict.")] = False,
+    after: Annotated[int, typer.Option(min=0, help="Only events above this number.")] = 0,
+    form: Out = Format.table,
+) -> None:
+    """A run's history."""
+    with opened() as ledger:
+        found = ledger.events(run, follow=follow, after=after)
+        print_rows(found, form=form, columns=EVENT_COLUMNS, name="seq")
+
+
+def watch(run: OneRun) -> None:
+    """Follow a run until its verdict; drives nothing."""
+    with opened() as ledger:
+        for event in ledger.events(run, follow=True):
+            moved = f"{event['from']} -> {event['to']}" if event["to"] else ""
+            parts = (event["recorded_at"], event["kind"], moved, event["error_code"] or "")
+            print("  ".join(part for part in parts if part), flush=True)
+        print(ledger.get(run).state)
+
+
+def verify(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN…]")] = None,
+    form: Out = Format.table,
+) -> None:
+    """Recompute the hash chain. Ends with 9 and names the first broken event of each run."""
+    with opened() as ledger:
+        done = ledger.verify(named_runs(runs) if runs else None)
+    broken = [{"run_id": b.run_id, "seq": b.seq, "why": b.why} for b in done.broken]
+    if form == Format.json:
+        counts = {"runs": done.runs, "events": done.events, "erased_payloads": done.erased}
+        print_json({**counts, "broken": broken})
+    else:
+        print(f"{done.runs} runs, {done.events} events, {done.erased} payloads erased")
+        if broken:
+            print_rows(broken, form=form, columns=("run_id", "seq", "why"), name="run_id")
+    sys.stdout.flush()
+    if broken:
+        raise CheckFailed(
+            f"the history of {len(broken)} runs was changed; the first is run "
+            f"{broken[0]['run_id']}, event {broken[0]['seq']}: {broken[0]['why']}"
+        )

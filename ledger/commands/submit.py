@@ -1,0 +1,197 @@
+"""`runward submit`: flags, a file, many lines, or stdin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ledger.commands.opening import opened
+from ledger.commands.output import Format, State, print_one, print_rows, say
+from ledger.errors import InvalidInput, RunFailed
+
+COLUMNS = ("id", "key", "status", "provider", "model")
+INPUT_BYTES_MAX = 256 * 1024 * 1024
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the command into the app."""
+    app.command()(submit)
+
+
+Text = str | None
+Provider = Annotated[Text, typer.Option(help="responses or assistants.")]
+Model = Annotated[Text, typer.Option(help="The model.")]
+Input = Annotated[Text, typer.Option("--input", help="The input text.")]
+Assistant = Annotated[Text, typer.Option(help="Assistant id.")]
+Thread = Annotated[Text, typer.Option(help="An existing thread's id.")]
+Instructions = Annotated[Text, typer.Option(help="Instructions for the model.")]
+File = Annotated[
+    Text, typer.Option("-f", "--file", help="A request in JSON, many in .ndjson, or - for stdin.")
+]
+Key = Annotated[Text, typer.Option(help="Your name for the run; unique for ever.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="K=V")]
+Kind = Annotated[Text, typer.Option(help="Class of the run, for pacing.")]
+Deadline = Annotated[Text, typer.Option(help="As 30m; then the run expires.")]
+Restart = Annotated[Text, typer.Option(help="As expired=3,failed:server_error=2; or none.")]
+Effects = Annotated[
+    Text, typer.Option(help="Restart after tools with effects: hold, reuse or rerun.")
+]
+OnUnknown = Annotated[
+    Text,
+    typer.Option(help="A create whose fate is unknown: fail, or recreate=N, which may pay twice."),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the verdict.")]
+Timeout = Annotated[Text, typer.Option(help="With --wait: at most this long.")]
+Drive = Annotated[str, typer.Option(help="With --wait: auto or never.")]
+Tools = Annotated[Text, typer.Option(metavar="MODULE", help="With --wait: tools to run.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check; write nothing.")]
+Out = Annotated[Format, typer.Option("-o", "--output")]
+
+
+def submit(
+    provider: Provider = None,
+    model: Model = None,
+    input_text: Input = None,
+    assistant: Assistant = None,
+    thread: Thread = None,
+    instructions: Instructions = None,
+    file: File = None,
+    key: Key = None,
+    tag: Tag = None,
+    kind: Kind = None,
+    deadline: Deadline = None,
+    restart: Restart = None,
+    effects: Effects = None,
+    on_unknown: OnUnknown = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    drive: Drive = "auto",
+    tools: Tools = None,
+    dry_run: DryRun = False,
+    form: Out = Format.table,
+) -> None:
+    """Write runs down; a daemon, or --wait, sends and watches them.
+
+    Ends with 0 once the intent is durable; with --wait 0 for completed, 5 for another end, 6 for
+    a timeout. The same key with the same request gives the existing run.
+    """
+    flags = {
+        "provider": provider,
+        "model": model,
+        "input": input_text,
+        "assistant_id": assistant,
+        "thread_id": thread,
+        "instructions": instructions,
+        "key": key,
+        "tags": _tags(tag) or None,
+        "kind": kind,
+        "deadline": deadline,
+        "restart": restart,
+        "effects": effects,
+        "on_unknown": on_unknown,
+        "profile": State.profile if State.profile != "default" else None,
+    }
+    requests = _requests(file, {k: v for k, v in flags.items() if v is not None})
+    with opened(tools=tools) as ledger:
+        if dry_run:
+            ledger.check(requests)
+            say(f"{len(requests)} requests are in order; nothing was written")
+            return
+        ids = [run.id for run in ledger.submit_many(requests)]
+        if wait:
+            ledger.wait_for(ids, timeout=timeout, drive=drive)
+        _report(ledger, ids, form, waited=wait)
+
+
+def _report(ledger: Any, ids: list[int], form: Format, *, waited: bool) -> None:
+    from ledger.service.views import run_summary
+
+    runs = [ledger.get(run_id) for run_id in ids]
+    if waited and len(runs) == 1 and form == Format.table:
+        print(ledger.result(ids[0]))
+        return
+    summaries = [run_summary(run) for run in runs]
+    if len(runs) == 1 and form == Format.json:
+        print_one(summaries[0], form=form)
+    else:
+        print_rows(summaries, form=form, columns=COLUMNS)
+    bad = [run for run in runs if waited and run.state != "completed"]
+    if bad:
+        raise RunFailed(
+            f"{len(bad)} of {len(runs)} runs did not complete", hint=f"runward show {bad[0].id}"
+        )
+
+
+def _tags(given: list[str] | None) -> dict[str, str]:
+    tags = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"a tag is written NAME=VALUE, not {item!r}")
+        tags[name] = value
+    return tags
+
+
+def _requests(file: str | None, flags: dict[str, Any]) -> list[dict[str, Any]]:
+    from ledger.core.request import parse_json_request
+
+    if file is None:
+        return [flags]
+    text = _read(file)
+    lines = text.splitlines() if file.endswith(".ndjson") else [text]
+    if file == "-" and text.count(b"\n") > 1 and not _is_one(text):
+        lines = text.splitlines()
+    values = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = parse_json_request(line)
+        except InvalidInput as error:
+            where = f"line {number}: " if len(lines) > 1 else ""
+            raise InvalidInput(f"{file}: {where}{error.message}", hint=error.hint) from None
+        values += value if isinstance(value, list) else [value]
+    if not values:
+        raise InvalidInput(f"{file}: there is no request in it")
+    return [_merged(file, place, value, flags) for place, value in enumerate(values, start=1)]
+
+
+def _is_one(text: bytes) -> bool:
+    """Whether stdin holds one document over several lines, not one a line."""
+    from ledger.core.request import parse_json_request
+
+    try:
+        parse_json_request(text)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _merged(file: str, place: int, value: Any, flags: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise InvalidInput(f"{file}: request {place} is a {kind}, not an object")
+    tags = value.get("tags") or {}
+    if not isinstance(tags, dict):
+        kind = type(tags).__name__
+        raise InvalidInput(f"{file}: request {place}: tags are pairs in an object, not a {kind}")
+    tags = {**tags, **flags.get("tags", {})} or None
+    merged = {**value, **flags, "tags": tags}
+    return {name: item for name, item in merged.items() if item is not None}
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        text = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+    else:
+        try:
+            with Path(file).open("rb") as handle:
+                text = handle.read(INPUT_BYTES_MAX + 1)
+        except OSError as error:
+            raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    if len(text) > INPUT_BYTES_MAX:
+        raise InvalidInput(f"{file} is larger than {INPUT_BYTES_MAX} bytes; submit it in parts")
+    return text

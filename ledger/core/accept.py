@@ -1,0 +1,81 @@
+"""How a run begins: from a request, or from an upstream object made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ledger.core.alphabet import EventKind, RemoteKind, RemoteState, Source
+from ledger.core.decide.draft import Draft
+from ledger.core.decide.endings import open_first, open_remote
+from ledger.core.model import Attempt, Change, Facts, Run
+from ledger.core.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """The address of an upstream object made elsewhere."""
+
+    kind: RemoteKind
+    remote_id: str
+    parent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A judged request, ready to be written down."""
+
+    key: str
+    provider: str
+    account_id: int
+    request: bytes
+    model: str | None = None
+    kind: str | None = None
+    serial_key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    actor: str = "caller"
+    adopt: Adoption | None = None
+
+
+def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
+    """The first change of a run: its row, attempt 1, the intent of its first remote, one event."""
+    run = Run(
+        id=run_id,
+        key=new.key,
+        origin_ledger=ledger,
+        origin_run=run_id,
+        provider=new.provider,
+        account_id=new.account_id,
+        model=new.model,
+        kind=new.kind,
+        serial_key=new.serial_key,
+        tags=new.tags,
+        policy=new.policy,
+        deadline_at=now + timedelta(seconds=new.policy.deadline_seconds),
+        created_at=now,
+    )
+    cause = "submit" if new.adopt is None else "adopt"
+    first = Attempt(number=1, cause=cause, opened_at=now)
+    nothing = Facts(run=run, attempts=(first,))
+    draft = Draft(nothing, now=now, actor=new.actor, source=Source.operator)
+    request = draft.keep(new.request)
+    draft.event(EventKind.accepted, payloads=(("request", request),))
+    if new.adopt is None:
+        open_first(draft)
+    else:
+        _adopt(draft, new.adopt)
+    return draft.change(due_at=now, why="create" if new.adopt is None else "observe")
+
+
+def _adopt(draft: Draft, address: Adoption) -> None:
+    remote = open_remote(draft, address.kind, previous=None, parent=address.parent_id)
+    draft.set_remote(
+        remote.n, state=RemoteState.confirmed, remote_id=address.remote_id, changed_at=draft.now
+    )
+    draft.event(
+        EventKind.adopted,
+        remote=remote.n,
+        detail={"remote_id": address.remote_id, "parent_id": address.parent_id},
+    )

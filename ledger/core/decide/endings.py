@@ -1,0 +1,167 @@
+"""How an attempt ends, and whether another begins."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ledger.core.alphabet import (
+    Attention,
+    Effects,
+    ErrorOrigin,
+    EventKind,
+    RemoteKind,
+    RemoteState,
+    Source,
+    State,
+    Trigger,
+)
+from ledger.core.decide.draft import Draft
+from ledger.core.lifecycle import TRIGGER_TO
+from ledger.core.model import Attempt, Remote
+
+PASSING: Final = (
+    Attention.unknown_status,
+    Attention.tool_unhandled,
+    Attention.unknown_outcome,
+    Attention.blocked_credentials,
+    Attention.blocked_quota,
+    Attention.blocked_service,
+)
+"""Reasons for attention that a verdict answers."""
+
+
+def marker(draft: Draft, n: int) -> str:
+    """The ledger's own name for remote `n` of the newest attempt."""
+    run = draft.run
+    return f"{run.origin_ledger}:{run.origin_run}:{draft.attempt.number}:{n}"
+
+
+def open_remote(draft: Draft, kind: RemoteKind, *, previous: int | None, parent: str) -> Remote:
+    """Intend one more remote in the newest attempt."""
+    number = len(draft.remotes) + 1
+    remote = Remote(
+        n=number,
+        attempt=draft.attempt.number,
+        kind=kind,
+        account_id=draft.run.account_id,
+        parent_id=parent,
+        marker=marker(draft, number),
+        previous=previous,
+    )
+    draft.remotes.append(remote)
+    return remote
+
+
+def end(
+    draft: Draft,
+    target: State,
+    *,
+    kind: EventKind,
+    origin: ErrorOrigin | None = None,
+    code: str | None = None,
+    message: str | None = None,
+    last_error: bytes | None = None,
+    result: int | None = None,
+    restartable: bool = True,
+    **event: Any,
+) -> None:
+    """End the newest attempt in `target`, then restart if the policy says so and effects allow."""
+    number = draft.attempt.number
+    kept = draft.keep(last_error) if last_error is not None else None
+    draft.set_attempt(
+        outcome=target, ended_at=draft.now, last_error=kept, error_code=code, error_message=message
+    )
+    payloads = event.pop("payloads", ())
+    if kept is not None:
+        payloads = (*payloads, ("last_error", kept))
+    moved = draft.move(TRIGGER_TO[target])
+    fields = {**event, **moved, "attempt": number, "error_code": code, "payloads": payloads}
+    draft.event(kind, **fields)
+    draft.calm(*PASSING)
+    draft.set_run(
+        finished_at=draft.now,
+        error_code=code,
+        error_origin=origin,
+        error_message=message,
+        result=result if result is not None else draft.run.result,
+    )
+    if restartable and draft.run.cancel_requested_at is None:
+        _restart_by_policy(draft, target, code)
+
+
+def _restart_by_policy(draft: Draft, outcome: State, code: str | None) -> None:
+    policy = draft.run.policy
+    rule = policy.restart_rule(outcome, code)
+    used = sum(1 for attempt in draft.attempts if attempt.cause == "policy")
+    if rule is None or used >= rule.count:
+        return
+    detail = {"rule": str(rule), "used": used, "effects": str(policy.effects)}
+    if policy.effects == Effects.hold and effects_started(draft, draft.attempt):
+        draft.event(EventKind.held, source=Source.policy, detail=detail)
+        draft.attend(Attention.restart_has_effects)
+        return
+    restart(draft, cause="policy", source=Source.policy, detail=detail)
+
+
+def effects_started(draft: Draft, attempt: Attempt) -> bool:
+    """Whether a tool that is not idempotent has started in this attempt."""
+    return any(
+        call.attempt == attempt.number
+        and call.started_at is not None
+        and call.idempotent is not True
+        for call in draft.calls
+    )
+
+
+def restart(draft: Draft, *, cause: str, source: Source, detail: dict[str, Any]) -> None:
+    """Open the next attempt. Its create waits until every older remote is settled."""
+    ended = draft.attempt
+    base = last_link(draft, ended)
+    moved = draft.move(Trigger.restart)
+    draft.attempts.append(
+        Attempt(number=ended.number + 1, cause=cause, opened_at=draft.now, base=base)
+    )
+    draft.set_run(
+        attempts=ended.number + 1,
+        finished_at=None,
+        cancel_requested_at=None,
+        needs_attention=None,
+        error_code=None,
+        error_origin=None,
+        error_message=None,
+    )
+    draft.event(
+        EventKind.restarted,
+        source=source,
+        attempt=ended.number + 1,
+        detail={"cause": cause, "after": str(ended.outcome), "code": ended.error_code, **detail},
+        **moved,
+    )
+    _drop_unsent(draft, ended)
+    open_first(draft)
+
+
+def _drop_unsent(draft: Draft, ended: Attempt) -> None:
+    for remote in list(draft.remotes):
+        if remote.attempt == ended.number and remote.state == RemoteState.intended:
+            draft.set_remote(remote.n, state=RemoteState.absent, settled=True)
+
+
+def last_link(draft: Draft, attempt: Attempt) -> int | None:
+    """The last response of a chain whose calls all have an output: where a restart continues."""
+    for remote in reversed(draft.remotes):
+        calls = [call for call in draft.calls if call.remote == remote.n]
+        if remote.kind == RemoteKind.response and remote.attempt <= attempt.number and calls:
+            done = all(call.output is not None for call in calls)
+            return remote.n if done and remote.state == RemoteState.confirmed else None
+    return None
+
+
+def open_first(draft: Draft) -> Remote:
+    """Intend the first remote of the newest attempt."""
+    if draft.run.provider == "responses":
+        return open_remote(draft, RemoteKind.response, previous=draft.attempt.base, parent="")
+    thread = draft.run.serial_key
+    if thread is None:
+        return open_remote(draft, RemoteKind.thread, previous=None, parent="")
+    return open_remote(draft, RemoteKind.thread_run, previous=None, parent=thread)

@@ -1,0 +1,93 @@
+"""Digests that history rests on. Encodings never change: a new one gets a new version byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ledger.core.model import EventDraft
+
+EVENT_VERSION: Final = b"\x01"
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling for one value: sorted keys, no spaces, ASCII. Raises ValueError on NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def payload_digest(salt: bytes, body: bytes) -> bytes:
+    """SHA-256(salt + body): without the salt, short bodies cannot be guessed from their digest."""
+    return hashlib.sha256(salt + body).digest()
+
+
+def genesis(ledger: str, run: int) -> bytes:
+    """What the first event of a run is chained to."""
+    return hashlib.sha256(_encode([b"runward", ledger, run])).digest()
+
+
+def event_hash(
+    event: EventDraft,
+    *,
+    ledger: str,
+    run: int,
+    seq: int,
+    digests: Iterable[tuple[str, bytes]],
+    previous: bytes,
+) -> bytes:
+    """SHA-256 over the version byte and every hashed field, each with its type and length.
+
+    `ledger` and `run` are those of the origin, so an imported run verifies where it lands; no row
+    id is hashed, and payloads count by digest, so their bytes may be erased.
+    """
+    fields: list[object] = [
+        ledger,
+        run,
+        seq,
+        event.kind,
+        event.from_state,
+        event.trigger,
+        event.to_state,
+        event.source,
+        event.actor,
+        _microseconds(event.recorded_at),
+        _microseconds(event.remote_at),
+        event.remote_at_source,
+        event.remote_status,
+        event.request_id,
+        event.error_code,
+        event.attempt,
+        event.remote,
+    ]
+    for role, digest in digests:
+        fields += (role, digest)
+    fields.append(previous)
+    return hashlib.sha256(EVENT_VERSION + _encode(fields)).digest()
+
+
+def call_key(ledger: str, run: int, tool: str, arguments: bytes, occurrence: int) -> str:
+    """The name of one intended effect: the same after a crash and in a later attempt."""
+    return hashlib.sha256(_encode([b"call", ledger, run, tool, arguments, occurrence])).hexdigest()
+
+
+def _microseconds(time: datetime | None) -> int | None:
+    if time is None:
+        return None
+    delta = time - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def _encode(fields: list[object]) -> bytes:
+    return b"".join([b"n" if value is None else _field(value) for value in fields])
+
+
+def _field(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return b"b%d:%b" % (len(value), value)
+    if isinstance(value, int):
+        return b"i%d;" % value
+    text = str(value).encode("utf-8", "surrogatepass")
+    return b"s%d:%b" % (len(text), text)

@@ -1,0 +1,258 @@
+"""The records that the core reasons about: frozen, compared by value, free of I/O.
+
+One dataclass per table; the store maps columns to fields by name. Times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ledger.core.alphabet import (
+    Attention,
+    CallState,
+    ErrorOrigin,
+    EventKind,
+    RemoteKind,
+    RemoteState,
+    Source,
+    State,
+    Trigger,
+)
+from ledger.core.lifecycle import FINAL
+from ledger.core.policy import Policy
+
+REQUEST_PAYLOAD = 1
+"""Every run's first payload is its request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One piece of work: what was asked, and the verdict so far."""
+
+    id: int
+    key: str
+    origin_ledger: str
+    origin_run: int
+    provider: str
+    account_id: int
+    model: str | None = None
+    kind: str | None = None
+    serial_key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    state: State = State.queued
+    attempts: int = 1
+    deadline_at: datetime
+    cancel_requested_at: datetime | None = None
+    needs_attention: Attention | None = None
+    error_code: str | None = None
+    error_origin: ErrorOrigin | None = None
+    error_message: str | None = None
+    usage: Mapping[str, object] | None = None
+    result: int | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    version: int = 0
+    event_seq: int = 0
+    head_hash: bytes = b""
+    sealed_seq: int = 0
+    payload_seq: int = 0
+    evidence_seen: int = 0
+
+    @property
+    def final(self) -> bool:
+        """Whether the run has a verdict."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at a run. Once ended it never changes."""
+
+    number: int
+    cause: str
+    opened_at: datetime
+    outcome: State | None = None
+    ended_at: datetime | None = None
+    last_error: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    base: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """One upstream object that this run caused or watches. `n` counts them within the run."""
+
+    n: int
+    attempt: int
+    kind: RemoteKind
+    account_id: int
+    parent_id: str = ""
+    remote_id: str | None = None
+    marker: str
+    state: RemoteState = RemoteState.intended
+    settled: bool = False
+    previous: int | None = None
+    round: int = 0
+    observed_status: str | None = None
+    observed: int | None = None
+    observed_at: datetime | None = None
+    changed_at: datetime | None = None
+    sent_at: datetime | None = None
+    settle_until: datetime | None = None
+    cancel_sent_at: datetime | None = None
+    cancels: int = 0
+    remote_created_at: datetime | None = None
+    remote_started_at: datetime | None = None
+    remote_ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    readable_until: datetime | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One function call that the model asked for. `n` counts them within the run."""
+
+    n: int
+    attempt: int
+    remote: int
+    round: int
+    call_id: str
+    tool: str
+    arguments: int
+    arguments_hash: bytes
+    key: str
+    occurrence: int
+    state: CallState = CallState.requested
+    idempotent: bool | None = None
+    output: int | None = None
+    is_error: bool = False
+    held: bool = False
+    started_by: str | None = None
+    requested_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    sent_at: datetime | None = None
+    submitted_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    approval: str | None = None
+    approval_actor: str | None = None
+    approval_reason: str | None = None
+    approval_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One fact from outside ownership, waiting for the owner to read it."""
+
+    id: int
+    source: str
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything known of one run at one version."""
+
+    run: Run
+    attempts: tuple[Attempt, ...]
+    remotes: tuple[Remote, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    fence: int = 0
+    owner: str | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        """The newest attempt."""
+        return self.attempts[-1]
+
+    @property
+    def current(self) -> Remote | None:
+        """The newest remote of the newest attempt: the object that decides what comes next."""
+        for remote in reversed(self.remotes):
+            if remote.attempt == self.attempt.number:
+                return remote
+        return None
+
+    def remote(self, n: int) -> Remote:
+        """The remote with this number."""
+        return self.remotes[n - 1]
+
+    def open_calls(self, remote: Remote) -> tuple[ToolCall, ...]:
+        """The calls of the round that `remote` is in."""
+        return tuple(
+            call for call in self.calls if call.remote == remote.n and call.round == remote.round
+        )
+
+    def unsettled(self) -> tuple[Remote, ...]:
+        """The remotes that still need looking at."""
+        return tuple(remote for remote in self.remotes if not remote.settled)
+
+    @property
+    def watched(self) -> bool:
+        """Invariant 1: non-final, or any remote unsettled."""
+        return not self.run.final or any(not remote.settled for remote in self.remotes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadDraft:
+    """Bytes to keep verbatim; the store adds the salt and the digest."""
+
+    n: int
+    body: bytes
+    media: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDraft:
+    """One fact to append; the store adds the sequence number and the hashes.
+
+    `detail` is kept as a payload (and hashed with it); its column is only a projection.
+    """
+
+    kind: EventKind
+    source: Source
+    actor: str
+    recorded_at: datetime
+    attempt: int
+    remote: int | None = None
+    from_state: State | None = None
+    trigger: Trigger | None = None
+    to_state: State | None = None
+    remote_at: datetime | None = None
+    remote_at_source: str | None = None
+    remote_status: str | None = None
+    request_id: str | None = None
+    error_code: str | None = None
+    payloads: tuple[tuple[str, int], ...] = ()
+    detail: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a decision writes: the facts before and after, and the events that say why.
+
+    The store turns the difference into row changes, in one transaction, under owner, fence and
+    version. `passed` are states that the run went through within the transaction.
+    """
+
+    before: Facts
+    after: Facts
+    events: tuple[EventDraft, ...] = ()
+    payloads: tuple[PayloadDraft, ...] = ()
+    passed: tuple[State, ...] = ()
+    take_lane: bool = False
+    due_at: datetime
+    why: str
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.events and self.before == self.after

@@ -1,0 +1,191 @@
+"""What a caller may choose about a run, bounded at the edge and kept with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ledger.core.alphabet import Effects, State
+from ledger.errors import InvalidInput
+
+RESTARTS_MAX: Final = 20
+RECREATES_MAX: Final = 5
+DEADLINE_SECONDS_MAX: Final = 30 * 86_400.0
+DEADLINE_SECONDS: Final = 86_400.0
+SETTLE_SECONDS: Final = 30.0
+SETTLE_SECONDS_MAX: Final = 3_600.0
+RESTARTABLE: Final = frozenset({State.expired, State.failed, State.incomplete})
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRule:
+    """Restart attempts that end in `outcome` (with `code`, if given), at most `count` times."""
+
+    outcome: State
+    code: str | None
+    count: int
+
+    def matches(self, outcome: State, code: str | None) -> bool:
+        """Whether an attempt that ended so falls under this rule."""
+        return outcome == self.outcome and self.code in (None, code)
+
+    def __str__(self) -> str:
+        return f"{self.outcome}{':' + self.code if self.code else ''}={self.count}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Restart, effects, ambiguous creates, deadline, settle window and polling of one run."""
+
+    restart: tuple[RestartRule, ...] = (RestartRule(State.expired, None, 2),)
+    effects: Effects = Effects.hold
+    recreate: int = 0
+    deadline_seconds: float = DEADLINE_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
+    poll_seconds: float | None = None
+
+    def restart_rule(self, outcome: State, code: str | None) -> RestartRule | None:
+        """The first rule for an attempt that ended so; the most specific come first."""
+        found = [rule for rule in self.restart if rule.matches(outcome, code)]
+        return min(found, key=lambda rule: rule.code is None) if found else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for the database and for `show -o json`."""
+        return {
+            "restart": [str(rule) for rule in self.restart],
+            "effects": str(self.effects),
+            "on_unknown": f"recreate={self.recreate}" if self.recreate else "fail",
+            "deadline_seconds": self.deadline_seconds,
+            "settle_seconds": self.settle_seconds,
+            "poll_seconds": self.poll_seconds,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Policy:
+        """The policy that `as_json` wrote."""
+        return cls(
+            restart=parse_restart(",".join(value["restart"])),
+            effects=Effects(value["effects"]),
+            recreate=parse_on_unknown(value["on_unknown"]),
+            deadline_seconds=value["deadline_seconds"],
+            settle_seconds=value["settle_seconds"],
+            poll_seconds=value["poll_seconds"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyInput:
+    """A policy as a caller writes it, before it is judged."""
+
+    restart: str | None = None
+    effects: str | None = None
+    on_unknown: str | None = None
+    deadline: float | str | None = None
+    settle_seconds: float | None = None
+    poll_seconds: float | None = None
+
+
+def judge_policy(given: PolicyInput, default: Policy) -> Policy:
+    """The policy that `given` asks for over `default`. Raises InvalidInput, naming the field."""
+    return Policy(
+        restart=default.restart if given.restart is None else parse_restart(given.restart),
+        effects=default.effects if given.effects is None else parse_effects(given.effects),
+        recreate=default.recreate
+        if given.on_unknown is None
+        else parse_on_unknown(given.on_unknown),
+        deadline_seconds=bounded(
+            "deadline",
+            default.deadline_seconds if given.deadline is None else parse_duration(given.deadline),
+            low=0.001,
+            high=DEADLINE_SECONDS_MAX,
+        ),
+        settle_seconds=bounded(
+            "settle_seconds",
+            default.settle_seconds if given.settle_seconds is None else given.settle_seconds,
+            low=0.0,
+            high=SETTLE_SECONDS_MAX,
+        ),
+        poll_seconds=default.poll_seconds
+        if given.poll_seconds is None
+        else bounded("poll_seconds", given.poll_seconds, low=0.01, high=3_600.0),
+    )
+
+
+def bounded(name: str, value: float, *, low: float, high: float) -> float:
+    """`value`, if it is a number within the bounds. Raises InvalidInput."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or value != value:  # noqa: PLR0124 - an integer may be too large for isnan
+        raise InvalidInput(f"{name} must be a number of seconds, not {value!r}")
+    if not low <= value <= high:
+        # An integer may be too large to be shown.
+        shown = f", not {value:g}" if -1e300 < value < 1e300 else ""
+        raise InvalidInput(f"{name} must lie between {low:g} and {high:g} seconds{shown}")
+    return float(value)
+
+
+UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def parse_duration(text: float | str) -> float:
+    """Seconds from 90, "90", "90s", "1.5h", "500ms", "2d". Raises InvalidInput."""
+    if not isinstance(text, str):
+        return text
+    stripped = text.strip()
+    unit = next((unit for unit in UNITS if stripped.endswith(unit)), "")
+    number = stripped.removesuffix(unit)
+    try:
+        seconds = float(number) * UNITS.get(unit, 1.0)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not a duration; write 90s, 15m, 2h or 1d") from None
+    if not math.isfinite(seconds):
+        raise InvalidInput(f"{text!r} is not a duration; write 90s, 15m, 2h or 1d")
+    return seconds
+
+
+def parse_effects(text: str) -> Effects:
+    """One of hold, reuse, rerun. Raises InvalidInput."""
+    try:
+        return Effects(text)
+    except ValueError:
+        raise InvalidInput(f"effects must be hold, reuse or rerun, not {text!r}") from None
+
+
+def parse_on_unknown(text: str) -> int:
+    """How many re-creates `fail` or `recreate=N` allows. Raises InvalidInput."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"on_unknown must be fail or recreate=N, not {text!r}")
+    if text == "fail":
+        return 0
+    name, _, count = text.partition("=")
+    if name != "recreate":
+        raise InvalidInput(f"on_unknown must be fail or recreate=N, not {text!r}")
+    return _count("on_unknown", count or "1", RECREATES_MAX)
+
+
+def parse_restart(text: str) -> tuple[RestartRule, ...]:
+    """Rules from `expired=3,failed:server_error=2`; `none` means no rule. Raises InvalidInput."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"restart must be a text such as expired=2, not {text!r}")
+    if text.strip() in ("", "none"):
+        return ()
+    return tuple(_rule(part.strip()) for part in text.split(","))
+
+
+def _rule(part: str) -> RestartRule:
+    name, _, count = part.rpartition("=")
+    outcome, _, code = name.partition(":")
+    if outcome not in {str(state) for state in RESTARTABLE}:
+        raise InvalidInput(
+            f"restart rule {part!r}: write expired=N, failed:CODE=N or incomplete=N",
+        )
+    if outcome == State.failed and not code:
+        raise InvalidInput(f"restart rule {part!r}: name the error code, as failed:server_error=2")
+    return RestartRule(State(outcome), code or None, _count("restart", count, RESTARTS_MAX))
+
+
+def _count(name: str, text: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and int(text) <= most):
+        raise InvalidInput(f"{name}: {text!r} is not a count from 0 to {most}")
+    return int(text)

@@ -1,0 +1,158 @@
+"""Accounts at work: the provider behind each, and when it may be called."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from ledger.core.intent import AccountProfile
+from ledger.core.pacing import after_failure
+from ledger.errors import MissingCredential, Pause, UpstreamError
+from ledger.providers.client import credential_fingerprint, read_key
+from ledger.providers.seam import Provider
+from ledger.settings import Settings
+
+PROBE_SECONDS: Final = 60.0
+FAMILIES: Final = ("responses", "assistants")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRecord:
+    """One account as the ledger knows it."""
+
+    id: int
+    provider: str
+    base_url: str
+    project: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What a profile resolves to in this process. `key` never leaves it."""
+
+    profile_name: str
+    profile: AccountProfile
+    key: str
+    fingerprint: str
+
+    def __repr__(self) -> str:
+        return f"Credential({self.profile_name!r}, fingerprint={self.fingerprint!r})"
+
+
+@dataclass(slots=True)
+class Gate:
+    """When an account may be called again, and why not now."""
+
+    not_before: datetime | None = None
+    failures: int = 0
+    stopped: str | None = None
+
+    def enter(self, now: datetime) -> datetime | None:
+        """None to go on, or the time to wait for. A stopped account lets one probe a minute in."""
+        if self.not_before is not None and self.not_before > now:
+            return self.not_before
+        if self.stopped is not None:
+            self.not_before = now + timedelta(seconds=PROBE_SECONDS)
+        return None
+
+    def failed(self, error: UpstreamError, now: datetime, spread: float) -> None:
+        """Close the gate as the error demands."""
+        if error.pause == Pause.none:
+            return
+        self.failures += 1
+        if error.pause == Pause.stopped:
+            self.stopped = type(error).__name__
+            self.not_before = now + timedelta(seconds=PROBE_SECONDS)
+            return
+        self.not_before = after_failure(
+            now,
+            failures=self.failures,
+            retry_after_seconds=error.reply.retry_after_seconds,
+            spread=spread,
+        )
+
+    def worked(self) -> bool:
+        """A call succeeded; says whether the account had been stopped."""
+        was_stopped = self.stopped is not None
+        self.failures, self.not_before, self.stopped = 0, None, None
+        return was_stopped
+
+
+class Opener(Protocol):
+    """Makes a provider; the seam where tests put their own."""
+
+    def __call__(self, profile: AccountProfile, key: str) -> Provider: ...
+
+
+class Accounts:
+    """Providers by account, opened on first use."""
+
+    def __init__(
+        self, credentials: Mapping[tuple[str, str, str], Credential], opener: Opener
+    ) -> None:
+        self._credentials = credentials
+        self._opener = opener
+        self._providers: dict[int, Provider] = {}
+        self._gates: dict[int, Gate] = {}
+
+    def gate(self, account_id: int) -> Gate:
+        """The account's gate."""
+        return self._gates.setdefault(account_id, Gate())
+
+    def provider(self, account: AccountRecord) -> Provider:
+        """The provider of an account. Raises MissingCredential if no profile resolves to it."""
+        if account.id not in self._providers:
+            place = (account.provider, account.base_url, account.project)
+            credential = self._credentials.get(place)
+            if credential is None:
+                raise MissingCredential(
+                    f"no profile of this process resolves to account {account.id}: "
+                    f"{account.provider} at {account.base_url}",
+                    hint="set OPENAI_BASE_URL and OPENAI_API_KEY as they were at submit, or add a "
+                    "profile to runward.toml",
+                )
+            self._providers[account.id] = self._opener(credential.profile, credential.key)
+        return self._providers[account.id]
+
+    async def close(self) -> None:
+        """Close all providers."""
+        for provider in self._providers.values():
+            with contextlib.suppress(Exception):
+                await provider.close()
+        self._providers.clear()
+
+
+def resolve(settings: Settings) -> dict[tuple[str, str, str], Credential]:
+    """Every profile whose key is set now, by (provider, base URL, project)."""
+    found: dict[tuple[str, str, str], Credential] = {}
+    for name in reversed(settings.profile_names()):
+        for family in FAMILIES:
+            profile = account_profile(settings, name, family)
+            try:
+                key = read_key(profile)
+            except MissingCredential:
+                continue
+            place = (family, profile.base_url, profile.project or "")
+            found[place] = Credential(
+                profile_name=name,
+                profile=profile,
+                key=key,
+                fingerprint=credential_fingerprint(key),
+            )
+    return found
+
+
+def account_profile(settings: Settings, name: str, family: str) -> AccountProfile:
+    """A profile of the settings as a provider takes it. Raises ConfigurationError."""
+    profile = settings.profile(name)
+    return AccountProfile(
+        provider=family,
+        base_url=profile.base_url.rstrip("/"),
+        key_variable=profile.key_variable,
+        project=profile.project,
+        organization=profile.organization,
+    )

@@ -1,0 +1,114 @@
+"""The Ledger for asyncio programs: the same calls, awaited; the database works in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ledger.clock import pause
+from ledger.core.model import Run
+from ledger.service.ledger import Ledger, RunName
+from ledger.store.verify import Verified
+
+
+class AsyncLedger:
+    """One ledger, open for use in one process and any number of tasks."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.sync = ledger
+
+    @classmethod
+    async def open(cls, url: str | None = None, **options: Any) -> Self:
+        """See Ledger.open."""
+        return cls(await asyncio.to_thread(Ledger.open, url, **options))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See Ledger.close."""
+        await asyncio.to_thread(self.sync.close)
+
+    async def submit(self, *, key: str | None = None, **request: Any) -> Run:
+        """See Ledger.submit."""
+        return await asyncio.to_thread(self.sync.submit, key=key, **request)
+
+    async def submit_many(self, requests: Sequence[Mapping[str, Any]]) -> list[Run]:
+        """See Ledger.submit_many."""
+        return await asyncio.to_thread(self.sync.submit_many, requests)
+
+    async def get(self, run: RunName) -> Run:
+        """See Ledger.get."""
+        return await asyncio.to_thread(self.sync.get, run)
+
+    async def show(self, run: RunName) -> dict[str, Any]:
+        """See Ledger.show."""
+        return await asyncio.to_thread(self.sync.show, run)
+
+    async def runs(
+        self, query: str = "", *, limit: int = 100, before: int | None = None
+    ) -> list[Run]:
+        """See Ledger.runs."""
+        return await asyncio.to_thread(self.sync.runs, query, limit=limit, before=before)
+
+    async def events(
+        self, run: RunName, *, follow: bool = False, after: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """See Ledger.events."""
+        while True:
+            final = (await self.get(run)).final
+            page = await asyncio.to_thread(self._events, run, after)
+            for event in page:
+                after = event["seq"]
+                yield event
+            if not page and (not follow or final):
+                return
+            if not page:
+                await pause(0.1)
+
+    def _events(self, run: RunName, after: int) -> list[dict[str, Any]]:
+        return list(self.sync.events(run, after=after))
+
+    async def wait(
+        self, run: RunName, *, timeout: float | str | None = None, drive: str = "auto"
+    ) -> Run:
+        """See Ledger.wait."""
+        return await asyncio.to_thread(self.sync.wait, run, timeout=timeout, drive=drive)
+
+    async def result(self, run: RunName) -> str:
+        """See Ledger.result."""
+        return await asyncio.to_thread(self.sync.result, run)
+
+    async def cancel(self, run: RunName, *, reason: str | None = None) -> Run:
+        """See Ledger.cancel."""
+        return await asyncio.to_thread(self.sync.cancel, run, reason=reason)
+
+    async def restart(
+        self, run: RunName, *, effects: str | None = None, reason: str | None = None
+    ) -> Run:
+        """See Ledger.restart."""
+        return await asyncio.to_thread(self.sync.restart, run, effects=effects, reason=reason)
+
+    async def answer(
+        self, run: RunName, call_id: str, output: str, *, is_error: bool = False
+    ) -> Run:
+        """See Ledger.answer."""
+        return await asyncio.to_thread(self.sync.answer, run, call_id, output, is_error=is_error)
+
+    async def adopt(self, remote_id: str, **options: Any) -> Run:
+        """See Ledger.adopt."""
+        return await asyncio.to_thread(self.sync.adopt, remote_id, **options)
+
+    async def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
+        """See Ledger.verify."""
+        return await asyncio.to_thread(self.sync.verify, runs)

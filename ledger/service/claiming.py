@@ -1,0 +1,62 @@
+"""Claiming runs: whose may be taken, and how many are this life's part."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from datetime import datetime
+
+from ledger.core.model import Facts
+from ledger.service.heart import Heart
+from ledger.service.options import Options
+from ledger.store import claims
+from ledger.store.store import Store
+from ledger.store.writer import ThreadWriter
+
+log = logging.getLogger("runward")
+
+
+class Claimer:
+    """Takes runs that nobody owns, or whose owner is gone, up to a fair share."""
+
+    def __init__(self, store: Store, writer: ThreadWriter, heart: Heart, options: Options) -> None:
+        self._store, self._writer, self._heart, self._options = store, writer, heart, options
+        self._gone: list[str] = []
+        self._share = 0
+
+    async def judge_lives(self, now: datetime) -> None:
+        """Bury who is dead, and remember whose runs may be taken until the next time."""
+        life = self._heart.life.id
+        dead, overdue = await asyncio.to_thread(
+            self._store.read, lambda c: self._store.lives.judge(c, life)
+        )
+        for other in dead:
+            log.warning("life %s is dead; its runs are taken over", other[:8])
+            bury = functools.partial(claims.bury, lives=self._store.lives, life_id=other, now=now)
+            await self._writer.transact(bury)
+        self._gone, self._share = [*dead, *overdue], 0
+
+    async def claim(self, owned: int) -> tuple[list[Facts], bool]:
+        """Take what there is room for beside the `owned`; says whether there may be more."""
+        room = await self._room(owned)
+        if room <= 0:
+            return [], False
+        claim = functools.partial(
+            claims.claim,
+            life_id=self._heart.life.id,
+            dead=self._gone,
+            limit=room,
+            only=self._options.only,
+        )
+        claimed = await self._writer.transact(claim)
+        return claimed, len(claimed) == self._options.claim_max
+
+    async def _room(self, owned: int) -> int:
+        """How many more runs this life may own; a share is worked out anew once it is used up."""
+        if self._options.only is not None:
+            return self._options.claim_max
+        if self._share <= owned:
+            ask = functools.partial(claims.fair_share, life_id=self._heart.life.id, gone=self._gone)
+            self._share = await asyncio.to_thread(self._store.read, ask)
+        return min(self._options.claim_max, self._share - owned)

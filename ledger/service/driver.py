@@ -1,0 +1,333 @@
+"""Drive one run: step, arm, perform, decide, commit, until it has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from ledger.clock import monotonic, pause
+from ledger.core.alphabet import Source
+from ledger.core.decide import arm, decide, flush_looks
+from ledger.core.model import Change, Facts
+from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, dump_outcome
+from ledger.core.steps import (
+    Cancel,
+    Context,
+    Create,
+    RunTools,
+    Settle,
+    Step,
+    Submit,
+    Wait,
+    next_step,
+)
+from ledger.errors import (
+    AuthenticationRefused,
+    DatabaseError,
+    LocalLimit,
+    MissingCredential,
+    NotAllowed,
+    UpstreamError,
+)
+from ledger.service.accounts import AccountRecord, Accounts
+from ledger.service.entry import Entry, look_after
+from ledger.service.heart import Heart
+from ledger.service.options import Options
+from ledger.service.perform import perform, source_of
+from ledger.service.tool_runner import ToolRunner
+from ledger.service.tools import Toolbox
+from ledger.service.usage import Usage
+from ledger.store.claims import still_owned
+from ledger.store.queries import payloads_of
+from ledger.store.records import Decision, Guard, LaneBusy, Rejected, Result, Stale, Written
+from ledger.store.store import Store, stop_account
+from ledger.store.writer import ThreadWriter
+
+log = logging.getLogger("runward")
+STEPS_MAX: Final = 100
+LANE_SECONDS: Final = 2.0
+REJECTED_SECONDS: Final = 30.0
+COMMIT_PAUSE_SECONDS_MAX: Final = 5.0
+EFFECTS: Final = (Create, Cancel, Submit, RunTools)
+
+
+class Overtaken(NotAllowed):
+    """The run moved, and the step that was due no longer is."""
+
+
+def _ignore(number: int) -> None:
+    """Nobody is told."""
+    del number
+
+
+class Driver:
+    """Everything that driving a run needs; holds no state about runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: ThreadWriter,
+        accounts: Accounts,
+        records: Mapping[int, AccountRecord],
+        toolbox: Toolbox,
+        heart: Heart,
+        options: Options,
+        *,
+        clock: Callable[[], datetime],
+        rng: random.Random,
+    ) -> None:
+        self._store, self._writer = store, writer
+        self._accounts, self._records = accounts, records
+        self._toolbox, self._heart, self._options = toolbox, heart, options
+        self._clock, self._rng = clock, rng
+        self.usage = Usage()
+        self.on_woken: Callable[[int], None] = _ignore
+        self.on_account_back: Callable[[int], None] = _ignore
+        self._tools = ToolRunner(toolbox, self.read_payloads)
+
+    def context(self, entry: Entry) -> Context:
+        """Who decides, now."""
+        return Context(
+            now=self._clock(),
+            life=self._heart.life.id,
+            tools=self._toolbox.specs,
+            look=entry.look,
+        )
+
+    async def drive(self, entry: Entry) -> bool:
+        """Advance one run until it waits; says whether this life still owns it."""
+        for _ in range(STEPS_MAX):
+            context = self.context(entry)
+            step = next_step(entry.facts, context)
+            if isinstance(step, Wait):
+                entry.due = step.until
+                return entry.facts.watched
+            paused = self._paused(entry, step, context.now)
+            if paused is not None:
+                entry.due = min(paused, entry.facts.run.deadline_at)
+                return True
+            if not await self._advance(entry, step, context):
+                return False
+            if entry.due > self._clock():
+                return entry.facts.watched
+            if not entry.facts.watched:
+                return False
+        entry.due = self._clock() + timedelta(seconds=1)
+        return True
+
+    def _paused(self, entry: Entry, step: Step, now: datetime) -> datetime | None:
+        """Until when the step has to wait for its account or for our own lock."""
+        if isinstance(step, Settle):
+            return None
+        if isinstance(step, EFFECTS) and not self._heart.may_act():
+            return now + timedelta(seconds=1)
+        if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
+            return None
+        return self._accounts.gate(entry.facts.run.account_id).enter(now)
+
+    async def _advance(self, entry: Entry, step: Step, context: Context) -> bool:
+        """Do one step. False when the run is not ours any more."""
+        if isinstance(step, Settle):
+            return await self._settle(entry, context)
+        if isinstance(step, EFFECTS):
+            armed = await self._arm(entry, step, context)
+            if armed is not True:
+                return armed is None
+        started = monotonic()
+        if isinstance(step, RunTools):
+            return await self._run_tools(entry, step, started)
+        outcome = await self._call(entry, step, started)
+        return await self._decide(entry, outcome, source_of(step))
+
+    async def _settle(self, entry: Entry, context: Context) -> bool:
+        before = entry.facts
+        if not await self._decide(entry, Elapsed(), Source.policy):
+            return False
+        if entry.facts is before:
+            # Nothing came of it: do not spin, the next sweep looks again.
+            entry.due = context.now + timedelta(seconds=1)
+        return True
+
+    async def _arm(self, entry: Entry, step: Step, context: Context) -> bool | None:
+        """Commit what must be durable before the effect. True: on, None: not now, False: lost."""
+
+        def make(facts: Facts) -> Change:
+            if facts is not entry.facts and next_step(facts, context) != step:
+                raise Overtaken
+            return arm(facts, step, context)
+
+        result = await self._commit(entry, make(entry.facts), make, evidence=None)
+        match result:
+            case Written():
+                return True
+            case LaneBusy():
+                entry.due = context.now + timedelta(seconds=LANE_SECONDS)
+                entry.look = replace(entry.look, next_at=entry.due)
+                return None
+            case Rejected(error=Overtaken()):
+                await self.reload(entry)
+                return None
+            case Rejected():
+                entry.due = context.now + timedelta(seconds=REJECTED_SECONDS)
+                return None
+            case Stale():
+                return False
+
+    async def _call(self, entry: Entry, step: Step, started: float) -> Outcome:
+        """Make the step's call; every failure is an outcome."""
+        facts = entry.facts
+        n = getattr(step, "n", 0)
+        operation = type(step).__name__.lower()
+        if isinstance(step, EFFECTS) and not await self._fresh(entry, started):
+            late = LocalLimit("ownership could not be confirmed just before the call")
+            return Failed.of(n, operation, late)
+        try:
+            account = self._records[facts.run.account_id]
+            provider = self._accounts.provider(account)
+            outcome, error = await perform(provider, facts, step, self.read_payloads)
+        except MissingCredential as missing:
+            error = AuthenticationRefused(missing.message)
+            outcome = Failed.of(n, operation, error)
+        name = type(error).__name__ if error else "ok"
+        now = self._clock()
+        seconds = monotonic() - started
+        self.usage.count(now, facts.run.account_id, operation, name, seconds)
+        await self._mind_account(facts.run.account_id, error, now)
+        return outcome
+
+    async def _fresh(self, entry: Entry, armed: float) -> bool:
+        """Whether the fenced commit is young enough for an effect, or has been confirmed again."""
+        if not self._heart.may_act():
+            return False
+        if monotonic() - armed < self._options.effect_seconds_max:
+            return True
+        run_id, fence, life = entry.facts.run.id, entry.facts.fence, self._heart.life.id
+        return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
+
+    async def _mind_account(
+        self, account_id: int, error: UpstreamError | None, now: datetime
+    ) -> None:
+        gate = self._accounts.gate(account_id)
+        if error is None:
+            if gate.worked():
+                await self._writer.transact(lambda c: stop_account(c, account_id, None, now))
+                self.on_account_back(account_id)
+            return
+        was_stopped = gate.stopped
+        gate.failed(error, now, self._rng.random())
+        if gate.stopped and not was_stopped:
+            log.error("account %s stopped: %s", account_id, error.message)
+            await self._writer.transact(lambda c: stop_account(c, account_id, gate.stopped, now))
+
+    async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
+        """Take an outcome in. False when the run is not ours any more."""
+        context = self.context(entry)
+
+        def make(facts: Facts) -> Change:
+            return decide(facts, outcome, context, source=source)
+
+        change = make(entry.facts)
+        written = not change.empty
+        if written:
+            evidence = None if isinstance(outcome, Elapsed) else dump_outcome(outcome)
+            result = await self._commit(entry, change, make, evidence=evidence)
+            if isinstance(result, Stale):
+                return False
+            if not isinstance(result, Written):
+                entry.due = context.now + timedelta(seconds=REJECTED_SECONDS)
+                await self.reload(entry)
+                return True
+        if not isinstance(outcome, Elapsed | ToolDone):
+            entry.look = look_after(
+                entry.look,
+                outcome,
+                entry.facts,
+                news=written,
+                now=context.now,
+                spread=self._rng.random(),
+            )
+        elif written:
+            entry.look = replace(entry.look, count=0, first=None)
+        return True
+
+    async def _run_tools(self, entry: Entry, step: RunTools, started: float) -> bool:
+        """Run the calls together; each output is committed as soon as it is there."""
+        if not await self._fresh(entry, started):
+            return True
+        tasks = [asyncio.create_task(self._tools.run(entry.facts, n)) for n in step.calls]
+        kept = True
+        try:
+            for task in asyncio.as_completed(tasks):
+                # Lost in between: what the others did is still worth knowing, as evidence.
+                kept = await self._decide(entry, await task, Source.policy) and kept
+        finally:
+            for pending in tasks:
+                pending.cancel()
+        return kept
+
+    async def _commit(
+        self,
+        entry: Entry,
+        change: Change,
+        make: Callable[[Facts], Change],
+        *,
+        evidence: bytes | None,
+    ) -> Result:
+        """Commit under this life's ownership. What was learned outlives a database that is away."""
+        decision = Decision(
+            run_id=entry.facts.run.id,
+            decide=make,
+            change=change,
+            guard=Guard(self._heart.life.id, entry.facts.fence),
+            evidence=evidence,
+        )
+        result = await self._persist(decision)
+        if isinstance(result, Written):
+            entry.facts = result.facts
+            for run_id in result.woken:
+                self.on_woken(run_id)
+        elif isinstance(result, Rejected) and not isinstance(result.error, Overtaken):
+            log.error("run %s: %s", decision.run_id, result.error)
+        return result
+
+    async def _persist(self, decision: Decision) -> Result:
+        """Commit, however long the database is away, if something was learned: it may be the only
+        copy of an id. What was only intended is given up, and intended again later."""
+        attempt = 0
+        while True:
+            try:
+                return await self._writer.commit(decision)
+            except DatabaseError as error:
+                if decision.evidence is None:
+                    raise
+                log.error("run %s: %s; the commit is tried again", decision.run_id, error)
+            await pause(min(0.1 * 2**attempt, COMMIT_PAUSE_SECONDS_MAX))
+            attempt = min(attempt + 1, 20)
+
+    async def flush(self, entry: Entry) -> None:
+        """Write the looks that so far stand in memory alone."""
+        context = self.context(entry)
+
+        def make(facts: Facts) -> Change:
+            return flush_looks(facts, context)
+
+        if entry.look.count:
+            await self._commit(entry, make(entry.facts), make, evidence=None)
+            entry.look = replace(entry.look, count=0, first=None)
+
+    async def reload(self, entry: Entry) -> None:
+        """Take the run's facts from the rows again."""
+        from ledger.store.queries import one
+
+        run_id = entry.facts.run.id
+        entry.facts = self._store.read(lambda c: one(c, run_id))
+
+    def read_payloads(self, run_id: int, numbers: Sequence[int]) -> dict[int, bytes]:
+        """Payload bytes by number; an erased one is empty."""
+        found = self._store.read(lambda c: payloads_of(c, run_id, numbers))
+        return {number: payload.body or b"" for number, payload in found.items()}

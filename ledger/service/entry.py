@@ -1,0 +1,108 @@
+"""What a life keeps in memory of the runs that it owns: only a cache of the rows."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ledger.core.model import Facts
+from ledger.core.outcome import Failed, Observed, Outcome
+from ledger.core.pacing import Look, after_failure, next_look, trouble_is_news
+
+
+@dataclass(slots=True)
+class Entry:
+    """One owned run: its facts, what its looks brought, and when it is due."""
+
+    facts: Facts
+    look: Look
+    due: datetime
+    busy: bool = False
+    touched: bool = False
+
+
+class Agenda:
+    """Owned runs by due time. Stale heap items are skipped, never searched for."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self._heap: list[tuple[datetime, int]] = []
+
+    def put(self, entry: Entry) -> None:
+        """Add a run, or replace what was known of it."""
+        self.entries[entry.facts.run.id] = entry
+        self.plan(entry)
+
+    def plan(self, entry: Entry) -> None:
+        """Put the entry into the heap under its present due time."""
+        heapq.heappush(self._heap, (entry.due, entry.facts.run.id))
+
+    def drop(self, run_id: int) -> None:
+        """Forget a run."""
+        self.entries.pop(run_id, None)
+
+    def wake(self, run_id: int, now: datetime) -> None:
+        """Look at a run at once."""
+        entry = self.entries.get(run_id)
+        if entry is None:
+            return
+        entry.look = replace(entry.look, next_at=min(entry.look.next_at, now))
+        if entry.busy:
+            entry.touched = True
+        elif entry.due > now:
+            entry.due = now
+            self.plan(entry)
+
+    def pop_due(self, now: datetime) -> Entry | None:
+        """The next entry that is due and not busy."""
+        while self._heap and self._heap[0][0] <= now:
+            due, run_id = heapq.heappop(self._heap)
+            entry = self.entries.get(run_id)
+            if entry is not None and entry.due == due and not entry.busy:
+                return entry
+        return None
+
+    def next_due(self) -> datetime | None:
+        """When the next entry is due."""
+        while self._heap:
+            due, run_id = self._heap[0]
+            entry = self.entries.get(run_id)
+            if entry is not None and entry.due == due and not entry.busy:
+                return due
+            heapq.heappop(self._heap)
+        return None
+
+
+def look_after(
+    look: Look, outcome: Outcome, facts: Facts, *, news: bool, now: datetime, spread: float
+) -> Look:
+    """The look that follows an outcome. `facts` are those after it."""
+    if isinstance(outcome, Failed):
+        failures = look.failures + 1
+        due = after_failure(
+            now,
+            failures=failures,
+            retry_after_seconds=outcome.reply.retry_after_seconds,
+            spread=spread,
+        )
+        troubled = now if trouble_is_news(look, now) else look.trouble_at
+        return replace(look, next_at=due, failures=failures, last=now, trouble_at=troubled)
+    counted = (
+        replace(look, count=0, first=None)
+        if news
+        else replace(look, count=look.count + 1, first=look.first or now)
+    )
+    if not isinstance(outcome, Observed):
+        due = now if news else after_failure(now, failures=2, retry_after_seconds=None, spread=0.5)
+        return replace(counted, next_at=due, failures=0, last=now)
+    remote = facts.remote(outcome.n)
+    due = next_look(
+        now,
+        changed_at=remote.changed_at,
+        hint_seconds=outcome.observation.poll_after_seconds,
+        fixed=facts.run.policy.poll_seconds,
+        tail=facts.run.final,
+        spread=spread,
+    )
+    return replace(counted, next_at=due, failures=0, last=now)

@@ -1,0 +1,112 @@
+"""The heartbeat of a life: its lock, its lease, and whether it may still act."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from ledger.clock import monotonic, pause
+from ledger.errors import DatabaseError, LeaseLost
+from ledger.store.claims import release
+from ledger.store.lives import Life, LifeLock, Pulse, Standing
+from ledger.store.store import Store
+from ledger.store.writer import ThreadWriter
+
+log = logging.getLogger("runward")
+PING_SECONDS: Final = 0.5
+BEATS_PER_LEASE: Final = 30
+
+
+def new_life_id() -> str:
+    """A name that no other start of any process ever had."""
+    return uuid.uuid4().hex
+
+
+class Heart:
+    """Keeps one life's lock and lease, and ends it."""
+
+    def __init__(
+        self, store: Store, writer: ThreadWriter, life: Life, clock: Callable[[], datetime]
+    ) -> None:
+        self.life = life
+        self._store, self._writer, self._clock = store, writer, clock
+        self._lock: LifeLock | None = None
+        self._pulse: Pulse | None = None
+        self._held = True
+        self.draining = False
+        self.rebirths = 0
+
+    async def begin(self) -> None:
+        """Take the lock, then write the row: nobody can see a life without its lock."""
+        self._lock = await asyncio.to_thread(self._store.lives.lock, self.life)
+        self._pulse = Pulse(self._lock, self.life.lease_seconds)
+        now = self._clock()
+        await self._writer.transact(lambda c: self._store.lives.begin(c, self.life, now))
+
+    def may_act(self) -> bool:
+        """Whether an effect may begin: the lock answers and the lease is young."""
+        return self._pulse is not None and self._held and self._pulse.may_act()
+
+    async def beat_for_ever(self) -> None:
+        """Ping the lock twice a second, renew the lease thirty times per lease."""
+        every = self.life.lease_seconds / BEATS_PER_LEASE
+        last = monotonic()
+        while True:
+            await pause(min(PING_SECONDS, every))
+            with contextlib.suppress(DatabaseError):
+                await self._ping()
+            if monotonic() - last >= every:
+                last = monotonic()
+                try:
+                    await self.beat()
+                except Exception:
+                    # A life that stops beating must not stop trying: it only stops acting.
+                    log.exception("the heartbeat failed and is tried again")
+
+    async def beat(self) -> None:
+        """Renew the lease once. Declared dead by another life: begin again under a new name."""
+        now = self._clock()
+        standing = await self._writer.transact(lambda c: self._store.lives.beat(c, self.life, now))
+        if standing == Standing.dead:
+            await self._begin_again()
+        elif self._pulse is not None:
+            self._pulse.beaten()
+        self.draining = self.draining or standing == Standing.draining
+
+    async def _begin_again(self) -> None:
+        old = self._lock
+        self.life = replace(self.life, id=new_life_id())
+        self.rebirths += 1
+        await self.begin()
+        if old is not None:
+            await asyncio.to_thread(old.release)
+
+    async def _ping(self) -> None:
+        """A lock that does not answer may be gone: take it again before anything else is done."""
+        if self._lock is None:
+            return
+        self._held = await asyncio.to_thread(self._lock.alive)
+        if not self._held:
+            try:
+                await asyncio.to_thread(self._lock.release)
+                self._lock = await asyncio.to_thread(self._store.lives.lock, self.life)
+            except LeaseLost:
+                await self._begin_again()
+            except Exception:
+                log.exception("the lock is lost and is tried again")
+
+    async def end(self, how: str) -> None:
+        """Give all runs back and end the life; a database that is gone needs no farewell."""
+        now = self._clock()
+        with contextlib.suppress(DatabaseError):
+            await self._writer.transact(lambda c: release(c, self.life.id))
+            await self._writer.transact(lambda c: self._store.lives.end(c, self.life.id, how, now))
+        if self._lock is not None:
+            await asyncio.to_thread(self._lock.release)
+            self._lock = None

@@ -1,0 +1,99 @@
+"""Requests at the edge: everything that can be checked without the database, before it is asked."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from ledger.core.accept import NewRun
+from ledger.core.hashing import canonical_json
+from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_duration, parse_restart
+from ledger.core.request import judge_key, judge_name, judge_request, judge_tags
+from ledger.errors import InvalidInput, MissingCredential
+from ledger.service.accounts import Credential, account_profile, resolve
+from ledger.service.tools import Tool
+from ledger.settings import Settings
+
+POLICY_FIELDS = ("restart", "effects", "on_unknown", "deadline", "settle_seconds", "poll_seconds")
+
+
+class Judge:
+    """Judges requests by the settings and credentials that the ledger was opened with."""
+
+    def __init__(self, settings: Settings, *, actor: str, profile: str) -> None:
+        self._settings, self._actor, self.profile = settings, actor, profile
+        self.credentials = resolve(settings)
+
+    def judge(self, request: Mapping[str, Any], *, place: int | None = None) -> tuple[NewRun, str]:
+        """A run as it will be written, except for its account, and the profile that names that.
+
+        Raises InvalidInput, naming the `place` of the request among many, or MissingCredential.
+        """
+        try:
+            return self._judge(dict(request))
+        except InvalidInput as error:
+            if place is None:
+                raise
+            raise type(error)(f"request {place}: {error.message}", hint=error.hint) from None
+
+    def _judge(self, request: dict[str, Any]) -> tuple[NewRun, str]:
+        key = request.pop("key", None)
+        provider = request.pop("provider", "responses")
+        profile = request.pop("profile", None) or self.profile
+        tags = judge_tags(request.pop("tags", None) or {})
+        kind = request.pop("kind", None)
+        policy = self.policy(request)
+        request["tools"] = _declared(request.get("tools"), provider)
+        body = judge_request(provider, {k: v for k, v in request.items() if v is not None})
+        self.credential(provider, profile)
+        new = NewRun(
+            key=judge_key(key) if key is not None else f"run-{uuid.uuid4().hex}",
+            provider=provider,
+            account_id=0,
+            request=canonical_json(body),
+            model=body.get("model"),
+            kind=judge_name("kind", kind) if kind is not None else None,
+            serial_key=body.get("thread_id"),
+            tags=tags,
+            policy=policy,
+            actor=self._actor,
+        )
+        return new, profile
+
+    def policy(self, request: dict[str, Any], *, restart: str | None = None) -> Policy:
+        """Take the policy's fields out of a request and judge them over the configured ones."""
+        given = PolicyInput(**{name: request.pop(name, None) for name in POLICY_FIELDS})
+        default = Policy(
+            restart=parse_restart(self._settings.restart if restart is None else restart),
+            deadline_seconds=parse_duration(self._settings.deadline),
+            settle_seconds=self._settings.settle_seconds,
+            poll_seconds=self._settings.poll_seconds,
+        )
+        return judge_policy(given, default)
+
+    def credential(self, provider: str, profile_name: str) -> Credential:
+        """The credential that was in the environment when the ledger was opened.
+
+        Raises MissingCredential, and says so where it was set since.
+        """
+        profile = account_profile(self._settings, profile_name, provider)
+        found = self.credentials.get((provider, profile.base_url, profile.project or ""))
+        if found is not None:
+            return found
+        late = bool(os.environ.get(profile.key_variable))
+        why = (
+            f"{profile.key_variable} is set now, but was not when the ledger was opened: keys are "
+            "read then, and setting one later has no effect"
+            if late
+            else f"{profile.key_variable} is not set, so nothing was written"
+        )
+        hint = "open the ledger again" if late else f"export {profile.key_variable}=…"
+        raise MissingCredential(why, hint=hint)
+
+
+def _declared(tools: Any, provider: str) -> Any:
+    if not isinstance(tools, list | tuple):
+        return tools
+    return [t.declaration(provider) if isinstance(t, Tool) else t for t in tools]

@@ -1,0 +1,335 @@
+"""The Ledger that users import: submit, read, wait, cancel, restart, adopt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ledger.clock import rest, utcnow
+from ledger.core.accept import Adoption, NewRun
+from ledger.core.alphabet import Effects, RemoteKind
+from ledger.core.decide import operator as commands
+from ledger.core.hashing import canonical_json
+from ledger.core.model import Facts, Run
+from ledger.core.policy import parse_duration
+from ledger.core.query import parse_query
+from ledger.core.request import judge_key, judge_name, judge_tags
+from ledger.core.results import output_text
+from ledger.errors import (
+    Conflict,
+    ForkedLedger,
+    InvalidInput,
+    RunFailed,
+    RunLost,
+    StillPending,
+)
+from ledger.service.accounts import Credential
+from ledger.service.judging import Judge
+from ledger.service.tools import Tool, Toolbox
+from ledger.service.views import event_view, run_whole
+from ledger.service.waiting import Waiter
+from ledger.settings import Settings, load_settings
+from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of, remote_holder
+from ledger.store.records import Decision, Record, Rejected, Result, Submission, Written
+from ledger.store.store import Store, ensure_account
+from ledger.store.verify import Verified, verify
+from ledger.store.writer import ThreadWriter
+
+T = TypeVar("T")
+RunName = Run | int | str
+SUBMIT_MAX = 10_000
+
+
+class Ledger:
+    """One ledger, open for use in one process. Safe for threads; not for forked children."""
+
+    def __init__(
+        self, store: Store, settings: Settings, toolbox: Toolbox, *, actor: str, profile: str
+    ) -> None:
+        self.store, self.settings, self.toolbox = store, settings, toolbox
+        self._judge = Judge(settings, actor=actor, profile=profile)
+        self._actor = actor
+        self._pid = os.getpid()
+        self._writer: ThreadWriter | None = None
+        self._accounts: dict[tuple[str, str], int] = {}
+
+    @classmethod
+    def open(
+        cls,
+        url: str | None = None,
+        *,
+        tools: Iterable[Tool] = (),
+        profile: str = "default",
+        actor: str = "python",
+        migrate: bool = False,
+        **settings: Any,
+    ) -> Self:
+        """Open a ledger; an empty database is set up.
+
+        `url` is `sqlite:///file` or `postgresql://…`; by default the configured one. Credentials
+        are read from the environment now. Raises SchemaMismatch for an older or newer database
+        (`migrate=True` upgrades an older one), ConfigurationError, UnsupportedDatabase.
+        """
+        loaded = load_settings(database_url=url, **settings)
+        loaded.profile(profile)
+        store = Store.open(loaded.database_url, migrate=migrate, direct_url=loaded.direct_url)
+        return cls(store, loaded, Toolbox(tools), actor=actor, profile=profile)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is waiting and close the database."""
+        if self._writer is not None and self._pid == os.getpid():
+            self._writer.close()
+            self._writer = None
+        self.store.close()
+
+    @property
+    def credentials(self) -> dict[tuple[str, str, str], Credential]:
+        """What was in the environment when the ledger was opened, by (provider, URL, project)."""
+        return self._judge.credentials
+
+    @property
+    def writer(self) -> ThreadWriter:
+        """The writer of this process, started on first use."""
+        if self._pid != os.getpid():
+            raise ForkedLedger(
+                "this Ledger was opened before a fork; connections and locks do not survive one",
+                hint="call Ledger.open again in the child",
+            )
+        if self._writer is None:
+            self._writer = self.store.thread_writer()
+        return self._writer
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def submit(self, *, key: str | None = None, **request: Any) -> Run:
+        """Write one run down; returns once the intent is durable.
+
+        A known key with the same request gives the existing run, with another one raises Conflict.
+        Further arguments: `provider`, `tags`, `kind`, `deadline` (seconds or "45m"), `restart`
+        ("expired=2,failed:server_error=1"), `effects`, `on_unknown`, `settle_seconds`,
+        `poll_seconds`, `profile`; all others are the request's own fields. Raises InvalidInput,
+        SecretInRequest, MissingCredential, Conflict, DatabaseError.
+        """
+        return self.submit_many([{"key": key, **request}])[0]
+
+    def submit_many(self, requests: Sequence[Mapping[str, Any]]) -> list[Run]:
+        """Write many runs down in one transaction: all of them, or none.
+
+        Raises as `submit` does, naming the position of the first request that is wrong.
+        """
+        new = [
+            replace(item, account_id=self.account_id(item.provider, profile))
+            for item, profile in self.check(requests)
+        ]
+        if len(new) == 1:
+            return [self._put(Submission(new=new[0])).run]
+        work = self.store.all_or_none([Submission(new=item) for item in new])
+        results = self.writer.run(work).result()
+        self.writer.poke()
+        return [_facts(result).run for result in results]
+
+    def _put(self, record: Record) -> Facts:
+        """Commit one record, and tell a reconciler of this process."""
+        facts = _facts(self.writer.put(record).result())
+        self.writer.poke()
+        return facts
+
+    def check(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[NewRun, str]]:
+        """Judge requests as `submit_many` does, and write nothing."""
+        if len(requests) > SUBMIT_MAX:
+            raise InvalidInput(f"{len(requests)} requests at once; the limit is {SUBMIT_MAX}")
+        many = len(requests) > 1
+        judged = [
+            self._judge.judge(r, place=i if many else None) for i, r in enumerate(requests, 1)
+        ]
+        keys = [new.key for new, _ in judged]
+        if len(set(keys)) != len(keys):
+            raise InvalidInput("two of the requests have one key")
+        return judged
+
+    def account_id(self, provider: str, profile_name: str) -> int:
+        """The account that a profile resolves to. Raises MissingCredential without a credential."""
+        if (provider, profile_name) not in self._accounts:
+            credential = self._judge.credential(provider, profile_name)
+            self._accounts[provider, profile_name] = self.writer.run(
+                lambda c: ensure_account(
+                    c, profile_name, credential.profile, credential.fingerprint, utcnow()
+                )
+            ).result()
+        return self._accounts[provider, profile_name]
+
+    def cancel(self, run: RunName, *, reason: str | None = None) -> Run:
+        """Ask for a run to be called off; any final state may still win."""
+        return self.command(run, commands.cancel(reason))
+
+    def restart(
+        self, run: RunName, *, effects: str | None = None, reason: str | None = None
+    ) -> Run:
+        """Open the next attempt of a run that ended. Raises NotAllowed, saying why not."""
+        chosen = Effects(effects) if effects else None
+        return self.command(run, commands.restart_run(chosen, reason))
+
+    def answer(self, run: RunName, call_id: str, output: str, *, is_error: bool = False) -> Run:
+        """Give the output of a tool call that waits for a person."""
+        done = commands.answer_call(call_id, output.encode("utf-8", "replace"), is_error=is_error)
+        return self.command(run, done)
+
+    def note(self, run: RunName, text: str) -> Run:
+        """Write a remark into a run's history; its owner also looks at it at once."""
+        return self.command(run, commands.note(text))
+
+    def command(self, run: RunName, command: commands.Command) -> Run:
+        """Carry out an operator's command on the run as it is at that moment."""
+        run_id, actor = self.run_id(run), self._actor
+
+        def decide(facts: Facts) -> Any:
+            return commands.carry_out(facts, command, now=utcnow(), actor=actor)
+
+        return self._put(Decision(run_id=run_id, decide=decide)).run
+
+    def adopt(
+        self,
+        remote_id: str,
+        *,
+        run: RunName | None = None,
+        provider: str = "responses",
+        thread: str | None = None,
+        key: str | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Start to watch an upstream object made elsewhere, or (with `run`) say which object an
+        unclear create made."""
+        judge_name("id", remote_id)
+        if run is None and provider == "assistants" and not thread:
+            raise InvalidInput("a thread run is found by two ids: give the thread too")
+        holder = self.store.read(lambda c: remote_holder(c, remote_id, thread or ""))
+        if holder is not None:
+            raise Conflict(f"{remote_id!r} is already run {holder}", hint=f"runward show {holder}")
+        if run is not None:
+            return self.command(run, commands.adopt_into(remote_id))
+        profile = settings.pop("profile", None) or self._judge.profile
+        kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
+        new = NewRun(
+            key=judge_key(key) if key else f"adopted-{provider}-{remote_id}"[:256],
+            provider=provider,
+            account_id=self.account_id(provider, profile),
+            request=canonical_json({"adopted": remote_id, "thread_id": thread}),
+            serial_key=thread,
+            tags=judge_tags(settings.pop("tags", None) or {}),
+            policy=self._judge.policy(settings, restart="none"),
+            actor=self._actor,
+            adopt=Adoption(kind=kind, remote_id=remote_id, parent_id=thread or ""),
+        )
+        return self._put(Submission(new=new)).run
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def run_id(self, run: RunName) -> int:
+        """The number of a run given as record, number, key or upstream id. Raises NotFound."""
+        if isinstance(run, Run):
+            return run.id
+        if isinstance(run, int):
+            return self.store.read(lambda c: one(c, run)).run.id
+        return self.store.read(lambda c: find_run(c, run))
+
+    def get(self, run: RunName) -> Run:
+        """One run. Raises NotFound."""
+        return self.facts(run).run
+
+    def facts(self, run: RunName) -> Facts:
+        """One run with its attempts, remotes and tool calls. Raises NotFound."""
+        run_id = self.run_id(run)
+        return self.store.read(lambda c: one(c, run_id))
+
+    def show(self, run: RunName) -> dict[str, Any]:
+        """Everything about one run, as plain values."""
+        facts = self.facts(run)
+        run_id, numbers = facts.run.id, list(range(1, facts.run.payload_seq + 1))
+        return run_whole(facts, self.store.read(lambda c: payloads_of(c, run_id, numbers)))
+
+    def runs(self, query: str = "", *, limit: int = 100, before: int | None = None) -> list[Run]:
+        """Runs that match a query, the newest first; `before` continues below that number."""
+        terms = parse_query(query, now=utcnow())
+        return self.store.read(lambda c: list_runs(c, terms, limit=limit, before=before))
+
+    def events(
+        self, run: RunName, *, follow: bool = False, after: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """A run's events in order; with `follow` until it has a verdict."""
+        run_id = self.run_id(run)
+        while True:
+            final = self.get(run_id).final
+            seen = after
+            for row in self.store.read(lambda c, seen=seen: events_of(c, run_id, after=seen)):  # type: ignore[misc]
+                after = row.seq
+                yield event_view(row)
+            if after != seen:
+                continue
+            if not follow or final:
+                return
+            rest(0.1)
+
+    def result(self, run: RunName) -> str:
+        """The final text. Raises StillPending without a verdict, RunFailed or RunLost without one
+        that is `completed`."""
+        facts = self.facts(run)
+        state = facts.run
+        if not state.final:
+            raise StillPending(f"run {state.id} is {state.state}", hint=f"runward wait {state.id}")
+        if state.state != "completed":
+            kind = RunLost if state.error_code == "remote_missing" else RunFailed
+            what = ": ".join(x for x in (state.error_code, state.error_message) if x)
+            raise kind(f"run {state.id} {state.state}{': ' + what if what else ''}")
+        number = state.result
+        if number is None:
+            return ""
+        found = self.store.read(lambda c: payloads_of(c, state.id, [number]))
+        return output_text(state.provider, found[number].body)
+
+    def wait(self, run: RunName, *, timeout: float | str | None = None, drive: str = "auto") -> Run:
+        """Wait for a verdict, from any process; drives the run where no daemon is alive.
+
+        Raises WaitTimeout after `timeout` (seconds or "50m"): the run goes on.
+        """
+        run_id = self.run_id(run)
+        self.wait_for([run_id], timeout=timeout, drive=drive)
+        return self.get(run_id)
+
+    def wait_for(
+        self,
+        run_ids: Sequence[int],
+        *,
+        timeout: float | str | None = None,
+        drive: str = "auto",
+        done: Callable[[Mapping[int, Run]], bool] | None = None,
+    ) -> None:
+        """Wait until `done` holds for these runs; by default, until all have a verdict."""
+        seconds = None if timeout is None else parse_duration(timeout)
+        Waiter(self, run_ids, seconds=seconds, drive=drive, done=done).wait()
+
+    def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
+        """Recompute the hash chain of all runs, or of some."""
+        ids = None if runs is None else [self.run_id(run) for run in runs]
+        return self.store.read(lambda c: verify(c, ids))
+
+
+def _facts(result: Result) -> Facts:
+    if isinstance(result, Written):
+        return result.facts
+    if isinstance(result, Rejected):
+        raise result.error
+    raise AssertionError(f"{type(result).__name__} is no answer to an unguarded record")

@@ -1,0 +1,28 @@
+"""How a reconciler works, apart from what it works on, and what it says of a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Bounds and intervals, in seconds. `only` limits a life to some runs."""
+
+    concurrency: int = 64
+    sweep_seconds: float = 2.0
+    review_seconds: float = 10.0
+    flush_seconds: float = 60.0
+    claim_max: int = 1_000
+    effect_seconds_max: float = 2.0
+    grace_seconds: float = 25.0
+    only: tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What one tick did."""
+
+    claimed: int = 0
+    started: int = 0
+    dropped: int = 0

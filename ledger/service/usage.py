@@ -1,0 +1,29 @@
+"""Calls made, counted in memory and rolled up by the hour."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+
+
+class Usage:
+    """Counts calls by hour, account, operation and outcome."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[datetime, int, str, str], list[float]] = defaultdict(
+            lambda: [0, 0.0]
+        )
+
+    def count(
+        self, now: datetime, account_id: int, operation: str, outcome: str, seconds: float
+    ) -> None:
+        """Count one call."""
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        entry = self._counts[hour, account_id, operation, outcome]
+        entry[0] += 1
+        entry[1] += seconds
+
+    def take(self) -> list[tuple[datetime, int, str, str, int, float]]:
+        """What was counted since the last time."""
+        counts, self._counts = dict(self._counts), defaultdict(lambda: [0, 0.0])
+        return [(*key, int(calls), seconds) for key, (calls, seconds) in counts.items()]

@@ -1,0 +1,110 @@
+"""Lives as a whole: making one, and asking whether another is at work."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from ledger.clock import utcnow
+from ledger.providers import open_provider
+from ledger.service.accounts import Accounts
+from ledger.service.heart import new_life_id
+from ledger.service.options import Options
+from ledger.service.reconciler import Reconciler
+from ledger.store.claims import owner_counts
+from ledger.store.lives import Life
+from ledger.store.store import Store
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ledger.service.ledger import Ledger
+
+
+def program_version() -> str:
+    """The installed version of runward."""
+    try:
+        return version("runward")
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+def make_reconciler(
+    ledger: Ledger, *, role: str, only: tuple[int, ...] | None = None, **options: float | int
+) -> Reconciler:
+    """A life over an open ledger. It must be used in one event loop."""
+    settings = ledger.settings
+    chosen: dict[str, float | int] = {
+        "concurrency": settings.concurrency,
+        "grace_seconds": settings.shutdown_grace_seconds,
+        **options,
+    }
+    life = Life(
+        id=new_life_id(),
+        role=role,
+        version=program_version(),
+        lease_seconds=settings.lease_seconds,
+    )
+    return Reconciler(
+        ledger.store,
+        ledger.writer,
+        Accounts(ledger.credentials, open_provider),
+        ledger.toolbox,
+        life,
+        Options(only=only, **chosen),  # type: ignore[arg-type]
+        clock=utcnow,
+    )
+
+
+def daemon_alive(store: Store) -> bool:
+    """Whether a daemon that takes new runs is certainly at work."""
+
+    def ask(connection: Connection) -> bool:
+        dead, overdue = store.lives.judge(connection, "")
+        gone = {*dead, *overdue}
+        return any(
+            row.role == "daemon" and not row.drain and row.id not in gone
+            for row in store.lives.alive(connection)
+        )
+
+    return store.read(ask)
+
+
+def list_lives(store: Store, *, everything: bool) -> list[dict[str, object]]:
+    """Lives with their standing and the number of runs that each owns."""
+
+    def ask(connection: Connection) -> list[dict[str, object]]:
+        dead, overdue = store.lives.judge(connection, "")
+        owned = owner_counts(connection)
+        return [
+            {
+                "id": row.id,
+                "role": row.role,
+                "host": row.host,
+                "pid": row.pid,
+                "version": row.version,
+                "started_at": row.started_at.isoformat(),
+                "heartbeat_at": row.heartbeat_at.isoformat(),
+                "state": _standing(row, dead, overdue),
+                "runs": owned.get(row.id, 0),
+            }
+            for row in store.lives.rows(connection, everything=everything)
+        ]
+
+    return store.read(ask)
+
+
+def _standing(row: Any, dead: list[str], overdue: list[str]) -> str:
+    if row.ended_at is not None:
+        return f"ended: {row.end}"
+    if row.id in dead:
+        return "dead"
+    if row.id in overdue:
+        return "overdue"
+    return "draining" if row.drain else "alive"
+
+
+def ask_to_drain(ledger: Ledger, prefix: str) -> list[str]:
+    """Ask the lives whose id begins so to drain; returns their ids."""
+    store = ledger.store
+    return ledger.writer.run(lambda c: store.lives.ask_to_drain(c, prefix)).result()

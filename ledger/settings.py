@@ -1,0 +1,187 @@
+"""Configuration: flag > environment > .env > secrets directory > runward.toml > default."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ledger.errors import ConfigurationError
+
+OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
+SECRETS_DIR: Final = Path("/run/secrets")
+CONFIG_FILE: Final = "runward.toml"
+
+
+def default_database_url() -> str:
+    """One SQLite file in the user's data directory."""
+    folder = Path(platformdirs.user_data_dir("runward", appauthor=False))
+    return f"sqlite:///{folder / 'runs.db'}"
+
+
+class Profile(BaseModel):
+    """Where runs go: base URL, project, and the *name* of the variable that holds the key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str = OPENAI_BASE_URL
+    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    project: str | None = None
+    organization: str | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Secrets are not: only the names of their variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUNWARD_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    database_url: str = Field(
+        default_factory=default_database_url,
+        validation_alias=AliasChoices("database_url", "RUNWARD_DATABASE_URL", "DATABASE_URL"),
+    )
+    direct_url: str | None = None
+    openai_base_url: str = Field(
+        default=OPENAI_BASE_URL,
+        validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL"),
+    )
+    openai_project: str | None = Field(
+        default=None, validation_alias=AliasChoices("openai_project", "OPENAI_PROJECT_ID")
+    )
+    openai_organization: str | None = Field(
+        default=None, validation_alias=AliasChoices("openai_organization", "OPENAI_ORG_ID")
+    )
+    profiles: dict[str, Profile] = Field(default_factory=dict)
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    lease_seconds: float = Field(default=30.0, ge=3.0, le=3_600.0)
+    settle_seconds: float = Field(default=30.0, ge=0.0, le=3_600.0)
+    poll_seconds: float | None = Field(default=None, ge=0.01, le=3_600.0)
+    deadline: str = "24h"
+    restart: str = "expired=2"
+    tools: str | None = None
+    shutdown_grace_seconds: float = Field(default=25.0, ge=0.0, le=600.0)
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        validation_alias=AliasChoices("log_level", "RUNWARD_LOG_LEVEL", "LOG_LEVEL"),
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the TOML file last, after its keys have been checked."""
+        sources = (init_settings, env_settings, dotenv_settings, file_secret_settings)
+        path = config_path()
+        if path is None:
+            return sources
+        _check_keys(path)
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=path))
+
+    def profile(self, name: str = "default") -> Profile:
+        """A profile by name. Raises ConfigurationError with the known names."""
+        if name in self.profiles:
+            return self.profiles[name]
+        if name == "default":
+            return Profile(
+                base_url=self.openai_base_url,
+                project=self.openai_project,
+                organization=self.openai_organization,
+            )
+        known = ", ".join(sorted({"default", *self.profiles}))
+        raise ConfigurationError(f"there is no profile {name!r}", hint=f"the profiles are: {known}")
+
+    def profile_names(self) -> list[str]:
+        """All profile names, the default first."""
+        return ["default", *sorted(set(self.profiles) - {"default"})]
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings, with what a caller or a flag gives (None means not given) on top.
+
+    Raises ConfigurationError, naming the key and what was expected.
+    """
+    flags = {name: value for name, value in given.items() if value is not None}
+    secrets = SECRETS_DIR if SECRETS_DIR.is_dir() else None
+    try:
+        return Settings(_secrets_dir=secrets, **flags)  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{place}: {first['msg']}") from None
+
+
+def config_path() -> Path | None:
+    """The configuration file in use: RUNWARD_CONFIG, ./runward.toml, the user's, or /etc."""
+    named = os.environ.get("RUNWARD_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigurationError(f"RUNWARD_CONFIG names {named}, which is no file")
+        return Path(named)
+    places = (
+        Path(CONFIG_FILE),
+        Path(platformdirs.user_config_dir("runward", appauthor=False)) / "config.toml",
+        Path("/etc/runward/config.toml"),
+    )
+    return next((place for place in places if place.is_file()), None)
+
+
+def _check_keys(path: Path) -> None:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    _refuse_unknown(content, set(Settings.model_fields), str(path))
+    for name, profile in content.get("profiles", {}).items():
+        if isinstance(profile, Mapping):
+            _refuse_unknown(profile, set(Profile.model_fields), f"{path}: [profiles.{name}]")
+
+
+def _refuse_unknown(content: Mapping[str, Any], known: set[str], place: str) -> None:
+    for key in content:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{place}: there is no key {key!r}", hint=hint)
+
+
+def origin_of(name: str) -> str:
+    """Where the value of a setting comes from, for `config show`."""
+    aliases = {
+        "database_url": ("RUNWARD_DATABASE_URL", "DATABASE_URL"),
+        "openai_base_url": ("OPENAI_BASE_URL",),
+        "openai_project": ("OPENAI_PROJECT_ID",),
+        "openai_organization": ("OPENAI_ORG_ID",),
+        "log_level": ("RUNWARD_LOG_LEVEL", "LOG_LEVEL"),
+    }
+    for variable in aliases.get(name, (f"RUNWARD_{name.upper()}",)):
+        if any(key.upper() == variable for key in os.environ):
+            return f"environment {variable}"
+    path = config_path()
+    if path is not None and name in tomllib.loads(path.read_text(encoding="utf-8")):
+        return str(path)
+    return "default"

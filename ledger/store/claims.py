@@ -1,0 +1,111 @@
+"""Who owns which run. Ownership changes hands only here, and raises the fence each time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.core.model import Facts
+from ledger.store.facts import RUN, WATCH, load_facts
+from ledger.store.lives import WORKER, Lives
+
+SHARE_SLACK: Final = 1.2
+CLAIM_MAX: Final = 1_000
+
+
+def claim(
+    connection: sa.Connection,
+    life_id: str,
+    *,
+    dead: Sequence[str],
+    limit: int = CLAIM_MAX,
+    only: Sequence[int] | None = None,
+) -> list[Facts]:
+    """Take runs that nobody owns, or whose owner is dead; the most urgent first."""
+    # Without the empty IN, which SQLite answers by reading the whole index.
+    nobody = WATCH.c.owner.is_(None)
+    free = sa.or_(nobody, WATCH.c.owner.in_(dead)) if dead else nobody
+    candidate = sa.select(WATCH.c.run_id).where(free)
+    if only is not None:
+        candidate = candidate.where(WATCH.c.run_id.in_(only))
+    chosen = (
+        candidate.order_by(WATCH.c.due_at, WATCH.c.run_id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    statement = (
+        sa.update(WATCH)
+        .where(WATCH.c.run_id == chosen.c.run_id)
+        .values(owner=life_id, fence=WATCH.c.fence + 1)
+        .returning(WATCH.c.run_id)
+    )
+    ids = sorted(row[0] for row in connection.execute(statement))
+    facts = load_facts(connection, ids)
+    return [facts[run_id] for run_id in ids]
+
+
+def fair_share(connection: sa.Connection, life_id: str, gone: Sequence[str] = ()) -> int:
+    """How many runs this life may own: its part of all watched runs, plus a fifth."""
+    watched = connection.execute(sa.select(sa.func.count()).select_from(WATCH)).scalar_one()
+    lives = connection.execute(
+        sa.select(sa.func.count())
+        .select_from(WORKER)
+        .where(WORKER.c.ended_at.is_(None), WORKER.c.drain.is_(False), WORKER.c.role == "daemon")
+        .where(WORKER.c.id.not_in([life_id, *gone]))
+    ).scalar_one()
+    return math.ceil(watched / (lives + 1) * SHARE_SLACK) if lives else watched
+
+
+def release(
+    connection: sa.Connection, life_id: str, *, run_ids: Sequence[int] | None = None
+) -> None:
+    """Give up runs, so that another life may take them at once."""
+    statement = sa.update(WATCH).where(WATCH.c.owner == life_id).values(owner=None)
+    if run_ids is not None:
+        statement = statement.where(WATCH.c.run_id.in_(run_ids))
+    connection.execute(statement)
+
+
+def bury(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> None:
+    """End a dead life and free its runs, together: an ended life is never judged again, so what
+    it still owned would be nobody's for ever."""
+    lives.end(connection, life_id, "died", now)
+    release(connection, life_id)
+
+
+def owned(connection: sa.Connection, life_id: str) -> dict[int, tuple[int, Any]]:
+    """What the rows say that this life owns: run to (fence, due time)."""
+    statement = sa.select(WATCH.c.run_id, WATCH.c.fence, WATCH.c.due_at).where(
+        WATCH.c.owner == life_id
+    )
+    return {row[0]: (row[1], row[2]) for row in connection.execute(statement)}
+
+
+def owner_counts(connection: sa.Connection) -> dict[str, int]:
+    """How many runs each life owns."""
+    statement = sa.select(WATCH.c.owner, sa.func.count()).group_by(WATCH.c.owner)
+    return {row[0]: row[1] for row in connection.execute(statement) if row[0] is not None}
+
+
+def versions(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, int]:
+    """The version of each run, to find those that moved under their owner."""
+    found: dict[int, int] = {}
+    for start in range(0, len(run_ids), 500):
+        page = run_ids[start : start + 500]
+        statement = sa.select(RUN.c.id, RUN.c.version).where(RUN.c.id.in_(page))
+        found.update({row[0]: row[1] for row in connection.execute(statement)})
+    return found
+
+
+def still_owned(connection: sa.Connection, life_id: str, run_id: int, fence: int) -> bool:
+    """Whether the ownership holds, asked inside a write transaction just before an effect."""
+    statement = (
+        sa.select(WATCH.c.owner, WATCH.c.fence).where(WATCH.c.run_id == run_id).with_for_update()
+    )
+    row = connection.execute(statement).first()
+    return row is not None and (row[0], row[1]) == (life_id, fence)

@@ -1,0 +1,195 @@
+"""Triggers that make the database refuse what RULES refuses, generated for both dialects.
+
+An Alembic batch change drops all triggers of a table without a word, so they are not part of
+any revision: the migration runner makes them anew after every upgrade, and opening compares them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ledger.core.lifecycle import TRIPLES
+from ledger.store.tables import Table
+
+PREFIX = "runward_"
+
+
+def _pairs(old: str, new: str) -> str:
+    """A condition that holds for a legal change of state (or none)."""
+    pairs = sorted({(str(source), str(target)) for source, _, target in TRIPLES})
+    legal = " OR ".join(f"({old} = '{a}' AND {new} = '{b}')" for a, b in pairs)
+    return f"{old} = {new} OR {legal}"
+
+
+COVERED = "SELECT 1 FROM tombstone WHERE run_id = OLD.run_id AND last_seq >= OLD.seq"
+
+
+@dataclass(frozen=True, slots=True)
+class RowRule:
+    """`operation` on `table` is refused with `message` where `refused` holds."""
+
+    name: str
+    table: str
+    operation: str
+    refused: str
+    message: str
+
+
+ROW_RULES = (
+    RowRule(
+        "run_state",
+        "run",
+        "UPDATE",
+        f"NOT ({_pairs('OLD.state', 'NEW.state')})",
+        "illegal change of state",
+    ),
+    RowRule(
+        "run_seq",
+        "run",
+        "UPDATE",
+        "NEW.event_seq < OLD.event_seq OR NEW.version < OLD.version",
+        "history cannot shrink",
+    ),
+    RowRule(
+        "run_key",
+        "run",
+        "UPDATE",
+        "NEW.key <> OLD.key OR NEW.origin_ledger <> OLD.origin_ledger "
+        "OR NEW.origin_run <> OLD.origin_run",
+        "identity cannot change",
+    ),
+    RowRule(
+        "attempt_ended",
+        "attempt",
+        "UPDATE",
+        "OLD.ended_at IS NOT NULL",
+        "an ended attempt never changes",
+    ),
+    RowRule("event_update", "event", "UPDATE", "1 = 1", "events are append-only"),
+    RowRule(
+        "event_delete",
+        "event",
+        "DELETE",
+        f"NOT EXISTS ({COVERED})",
+        "events are append-only",
+    ),
+    RowRule(
+        "evidence_delete",
+        "evidence",
+        "DELETE",
+        "OLD.run_id IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM tombstone WHERE tombstone.run_id = OLD.run_id)",
+        "evidence is insert-only",
+    ),
+)
+
+
+def statements(dialect: str) -> dict[str, list[str]]:
+    """Trigger name to the statements that make it, for `sqlite` or `postgresql`."""
+    make = _sqlite if dialect == "sqlite" else _postgres
+    made = {f"{PREFIX}{rule.name}": make(rule) for rule in ROW_RULES}
+    if dialect != "sqlite":
+        name = f"{PREFIX}event_truncate"
+        made[name] = _postgres_truncate(name)
+    return made
+
+
+def _sqlite(rule: RowRule) -> list[str]:
+    trigger = f"{PREFIX}{rule.name}"
+    return [
+        f"DROP TRIGGER IF EXISTS {trigger}",
+        f"CREATE TRIGGER {trigger} BEFORE {rule.operation} ON {rule.table} WHEN {rule.refused} "
+        f"BEGIN SELECT RAISE(ABORT, 'runward: {rule.message}'); END",
+    ]
+
+
+def _postgres(rule: RowRule) -> list[str]:
+    trigger = f"{PREFIX}{rule.name}"
+    # A WHEN clause may not hold a sub-select, so the condition stands in the function.
+    return [
+        f"CREATE OR REPLACE FUNCTION {trigger}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF {rule.refused} THEN RAISE EXCEPTION 'runward: {rule.message}' "
+        "USING ERRCODE = '23514'; END IF; "
+        f"RETURN {'OLD' if rule.operation == 'DELETE' else 'NEW'}; END $$",
+        f"DROP TRIGGER IF EXISTS {trigger} ON {rule.table}",
+        f"CREATE TRIGGER {trigger} BEFORE {rule.operation} ON {rule.table} "
+        f"FOR EACH ROW EXECUTE FUNCTION {trigger}()",
+    ]
+
+
+def _postgres_truncate(name: str) -> list[str]:
+    return [
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION 'runward: events are append-only' USING ERRCODE = '23514'; END $$",
+        f"DROP TRIGGER IF EXISTS {name} ON event",
+        f"CREATE TRIGGER {name} BEFORE TRUNCATE ON event "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {name}()",
+    ]
+
+
+def install(connection: sa.Connection) -> None:
+    """Make every trigger anew."""
+    for made in statements(connection.dialect.name).values():
+        for statement in made:
+            connection.exec_driver_sql(statement)
+
+
+def missing(connection: sa.Connection) -> list[str]:
+    """The names of triggers that this database should have and has not, or has differently."""
+    present = _present(connection)
+    wanted = statements(connection.dialect.name)
+    gone = {name for name, made in wanted.items() if present.get(name) != _mark(made)}
+    return sorted(gone | (_constraints() - _named(connection)))
+
+
+def _constraints() -> set[str]:
+    """The names of all CHECKs and partial indexes: what a rebuild of a table loses in silence."""
+    found: set[str] = set()
+    for table in Table.metadata.tables.values():
+        found |= {str(c.name) for c in table.constraints if isinstance(c, sa.CheckConstraint)}
+        found |= {str(i.name) for i in table.indexes if _is_partial(i)}
+    return found
+
+
+def _is_partial(index: sa.Index) -> bool:
+    return index.dialect_options["sqlite"]["where"] is not None
+
+
+def _named(connection: sa.Connection) -> set[str]:
+    """The names of the CHECKs and indexes that the database has."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL")
+        found: set[str] = set()
+        for name, sql in rows:
+            found |= {name, *re.findall(r'CONSTRAINT "?(\w+)"? CHECK', sql)}
+        return found
+    rows = connection.exec_driver_sql(
+        "SELECT conname FROM pg_constraint WHERE contype = 'c' UNION ALL "
+        "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+    )
+    return {row[0] for row in rows}
+
+
+def _mark(made: list[str]) -> str:
+    return made[-1] if made[0].startswith("DROP") else made[0]
+
+
+def _present(connection: sa.Connection) -> dict[str, str]:
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type='trigger'"
+        )
+        return {row[0]: row[1] for row in rows}
+    rows = connection.exec_driver_sql(
+        "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+        f"WHERE NOT t.tgisinternal AND t.tgenabled = 'O' AND t.tgname LIKE '{PREFIX}%%'"
+    )
+    wanted = statements("postgresql")
+    return {
+        row[0]: wanted[row[0]][0]
+        for row in rows
+        if row[0] in wanted and f"$${row[1]}$$" in wanted[row[0]][0]
+    }

@@ -1,0 +1,237 @@
+"""Reading the ledger: one run whole, lists by keyset, events in order, payloads, evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.core.alphabet import CallState, Source, State
+from ledger.core.model import Facts, Run
+from ledger.core.query import UNSENDABLE, Term
+from ledger.errors import InvalidInput, NotFound
+from ledger.store.facts import CALL, EVIDENCE, REMOTE, RUN, WATCH, load_facts, run_record
+from ledger.store.rows import table_of
+from ledger.store.tables import AccountRow, EventRow, PayloadRow
+
+EVENT, PAYLOAD, ACCOUNT = table_of(EventRow), table_of(PayloadRow), table_of(AccountRow)
+PAGE_MAX: Final = 1_000
+COLUMNS: Final = {
+    "status": RUN.c.state,
+    "provider": RUN.c.provider,
+    "model": RUN.c.model,
+    "kind": RUN.c.kind,
+    "error_code": RUN.c.error_code,
+    "key": RUN.c.key,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPayload:
+    """Bytes as they were kept; None once erased."""
+
+    n: int
+    media: str
+    body: bytes | None
+    digest: bytes
+    salt: bytes | None
+
+
+def find_run(connection: sa.Connection, name: str) -> int:
+    """The id of a run named by number, key or upstream id. Raises NotFound or InvalidInput."""
+    if UNSENDABLE.search(name):
+        raise NotFound(f"there is no run {name!a}", hint="runward list shows the newest runs")
+    if name.isascii() and name.isdigit() and len(name) <= 18:
+        found = connection.execute(sa.select(RUN.c.id).where(RUN.c.id == int(name))).scalar()
+        if found is not None:
+            _refuse_ambiguous(connection, name)
+            return int(found)
+    by_key = connection.execute(sa.select(RUN.c.id).where(RUN.c.key == name)).scalar()
+    if by_key is not None:
+        return int(by_key)
+    statement = sa.select(REMOTE.c.run_id).where(REMOTE.c.remote_id == name).distinct().limit(3)
+    ids = [row[0] for row in connection.execute(statement)]
+    if len(ids) > 1:
+        raise InvalidInput(f"{name!r} belongs to several runs: {', '.join(map(str, ids))}")
+    if not ids:
+        raise NotFound(f"there is no run {name!r}", hint="runward list shows the newest runs")
+    return int(ids[0])
+
+
+def _refuse_ambiguous(connection: sa.Connection, name: str) -> None:
+    """A key may look like a number; which run is meant is then not for us to guess."""
+    other = connection.execute(sa.select(RUN.c.id).where(RUN.c.key == name)).scalar()
+    if other is not None and int(other) != int(name):
+        raise InvalidInput(
+            f"{name!r} is the number of one run and the key of run {other}",
+            hint="name the run by its upstream id, or run by number from Python",
+        )
+
+
+def ahead_of(connection: sa.Connection, run_ids: Sequence[int]) -> list[int]:
+    """Runs without a verdict that hold, or wait earlier for, a serial key of these runs."""
+    mine = RUN.alias()
+    statement = (
+        sa.select(RUN.c.id)
+        .join(
+            mine,
+            sa.and_(mine.c.account_id == RUN.c.account_id, mine.c.serial_key == RUN.c.serial_key),
+        )
+        .where(mine.c.id.in_(run_ids), RUN.c.id < mine.c.id, RUN.c.finished_at.is_(None))
+        .distinct()
+    )
+    return [row[0] for row in connection.execute(statement)]
+
+
+def remote_holder(connection: sa.Connection, remote_id: str, parent_id: str) -> int | None:
+    """The run that already has this upstream object."""
+    statement = sa.select(REMOTE.c.run_id).where(REMOTE.c.remote_id == remote_id)
+    if parent_id:
+        statement = statement.where(REMOTE.c.parent_id == parent_id)
+    return connection.execute(statement.limit(1)).scalar()
+
+
+def one(connection: sa.Connection, run_id: int) -> Facts:
+    """One run with all its parts. Raises NotFound."""
+    found = load_facts(connection, [run_id])
+    if run_id not in found:
+        raise NotFound(f"there is no run {run_id}", hint="runward list shows the newest runs")
+    return found[run_id]
+
+
+def list_runs(
+    connection: sa.Connection, terms: Sequence[Term], *, limit: int, before: int | None
+) -> list[Run]:
+    """Runs that match all terms, the newest first, below id `before`."""
+    statement = sa.select(RUN).order_by(RUN.c.id.desc()).limit(min(limit, PAGE_MAX))
+    if before is not None:
+        statement = statement.where(RUN.c.id < before)
+    for term in terms:
+        statement = statement.where(_condition(term))
+    return [run_record(row) for row in connection.execute(statement)]
+
+
+def _condition(term: Term) -> sa.ColumnElement[bool]:
+    condition = _positive(term)
+    # NOT of an unknown is unknown in SQL; for people, a run without a model is not `model:x`.
+    return sa.not_(sa.func.coalesce(condition, sa.false())) if term.negated else condition
+
+
+def _positive(term: Term) -> sa.ColumnElement[bool]:
+    if term.name == "attention":
+        flagged = RUN.c.needs_attention.is_not(None)
+        return flagged if term.values[0] == "true" else sa.not_(flagged)
+    if term.name == "since":
+        assert isinstance(term.value, datetime)
+        return RUN.c.created_at >= term.value
+    if term.name == "words":
+        return RUN.c.error_message.contains(term.values[0], autoescape=True)
+    if term.name.startswith("tag."):
+        tag = RUN.c.tags[term.name.removeprefix("tag.")].as_string()
+        return sa.or_(*(_matches(tag, value) for value in term.values))
+    return sa.or_(*(_matches(COLUMNS[term.name], value) for value in term.values))
+
+
+def _matches(column: Any, value: str) -> sa.ColumnElement[bool]:
+    if isinstance(column.type, sa.Enum):
+        return sa.type_coerce(column, sa.Text) == value
+    if value.endswith("*"):
+        return sa.cast(column, sa.Text).startswith(value[:-1], autoescape=True)
+    return sa.cast(column, sa.Text) == value
+
+
+def events_of(
+    connection: sa.Connection, run_id: int, *, after: int = 0, limit: int = PAGE_MAX
+) -> list[sa.Row[Any]]:
+    """A run's events in order, above sequence number `after`."""
+    statement = (
+        sa.select(EVENT)
+        .where(EVENT.c.run_id == run_id, EVENT.c.seq > after)
+        .order_by(EVENT.c.seq)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).all())
+
+
+# Built once: every create reads its request.
+_PAYLOADS = sa.select(PAYLOAD).where(
+    PAYLOAD.c.run_id == sa.bindparam("run"),
+    PAYLOAD.c.n.in_(sa.bindparam("numbers", expanding=True)),
+)
+
+
+def payloads_of(
+    connection: sa.Connection, run_id: int, numbers: Sequence[int]
+) -> dict[int, StoredPayload]:
+    """Payloads of a run by number."""
+    rows = connection.execute(_PAYLOADS, {"run": run_id, "numbers": list(numbers)})
+    return {
+        row.n: StoredPayload(
+            n=row.n,
+            media=row.media,
+            body=None if row.body is None else bytes(row.body),
+            digest=bytes(row.digest),
+            salt=None if row.salt is None else bytes(row.salt),
+        )
+        for row in rows
+    }
+
+
+def news_since(
+    connection: sa.Connection, event_id: int, evidence_id: int
+) -> tuple[set[int], int, int]:
+    """Runs that somebody outside touched above these ids, and the newest ids: a hint, no more."""
+    last_event, last_evidence = newest_ids(connection)
+    commands = sa.select(EVENT.c.run_id).where(
+        EVENT.c.id > event_id, EVENT.c.id <= last_event, EVENT.c.source == Source.operator
+    )
+    filed = sa.select(EVIDENCE.c.run_id).where(
+        EVIDENCE.c.id > evidence_id,
+        EVIDENCE.c.id <= last_evidence,
+        EVIDENCE.c.run_id.is_not(None),
+    )
+    runs = {row[0] for row in connection.execute(commands.union(filed))}
+    return runs, last_event, last_evidence
+
+
+def newest_ids(connection: sa.Connection) -> tuple[int, int]:
+    """The newest event and evidence ids."""
+    event = connection.execute(sa.select(sa.func.max(EVENT.c.id))).scalar()
+    evidence = connection.execute(sa.select(sa.func.max(EVIDENCE.c.id))).scalar()
+    return event or 0, evidence or 0
+
+
+def open_calls(connection: sa.Connection, *, limit: int = PAGE_MAX) -> list[sa.Row[Any]]:
+    """Tool calls without an output in runs without a verdict, the oldest first."""
+    statement = (
+        sa.select(
+            CALL, RUN.c.key.label("run_key"), RUN.c.state.label("run_state"), RUN.c.deadline_at
+        )
+        .join(RUN, RUN.c.id == CALL.c.run_id)
+        .where(CALL.c.state.in_([CallState.requested, CallState.started]))
+        .where(RUN.c.state == State.requires_action)
+        .order_by(CALL.c.run_id, CALL.c.n)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).all())
+
+
+def accounts(connection: sa.Connection) -> list[sa.Row[Any]]:
+    """All accounts."""
+    return list(connection.execute(sa.select(ACCOUNT).order_by(ACCOUNT.c.id)).all())
+
+
+def counts(connection: sa.Connection) -> dict[str, int]:
+    """Sizes that people ask for: runs by state, watched, flagged."""
+    by_state = connection.execute(
+        sa.select(RUN.c.state, sa.func.count()).group_by(RUN.c.state)
+    ).all()
+    found = {str(state): count for state, count in by_state}
+    watched = connection.execute(sa.select(sa.func.count()).select_from(WATCH)).scalar_one()
+    flagged = connection.execute(
+        sa.select(sa.func.count()).select_from(RUN).where(RUN.c.needs_attention.is_not(None))
+    ).scalar_one()
+    return {**found, "watched": watched, "attention": flagged}

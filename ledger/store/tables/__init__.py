@@ -1,0 +1,49 @@
+"""The tables, in SQLModel. Column names are the field names of the core's records.
+
+Everything that belongs to one run is numbered within the run, so rows keep their keys when a
+run is imported elsewhere, and no row id has to be asked of the database on the hot path.
+"""
+
+from ledger.store.tables.base import Table
+from ledger.store.tables.history import (
+    AttemptRow,
+    EventRow,
+    EvidenceRow,
+    PayloadRow,
+    RemoteRow,
+    RunRow,
+    ToolCallRow,
+)
+from ledger.store.tables.work import (
+    AccountRow,
+    ApiUsageRow,
+    BatchRow,
+    LaneRow,
+    LedgerRow,
+    SealLeafRow,
+    SealRow,
+    TombstoneRow,
+    WatchRow,
+    WorkerRow,
+)
+
+__all__ = [
+    "AccountRow",
+    "ApiUsageRow",
+    "AttemptRow",
+    "BatchRow",
+    "EventRow",
+    "EvidenceRow",
+    "LaneRow",
+    "LedgerRow",
+    "PayloadRow",
+    "RemoteRow",
+    "RunRow",
+    "SealLeafRow",
+    "SealRow",
+    "Table",
+    "TombstoneRow",
+    "ToolCallRow",
+    "WatchRow",
+    "WorkerRow",
+]

@@ -1,0 +1,190 @@
+"""Daemons are killed in the middle of everything; the next life goes on where the last one died."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from service_rig import MakeRig, Rig, StartDaemon, shorten, verdict
+from service_tools import FOLDER, GO, HANG, REACHED, charge, find, traces
+from support import SQLITE
+
+from ledger.service.workers import ask_to_drain, list_lives
+
+DONE = ("completed", 1, None, None, None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where tools leave traces; with GO in it they do not wait."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs in doubt are sent again soon."""
+    shorten(monkeypatch, "RESEND_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("quick", "impatient")
+@pytest.mark.parametrize(
+    ("dialect", "provider", "hang", "creates"),
+    [
+        ("sqlite", "responses", "before:Create", 1),
+        ("sqlite", "responses", "during:Create", 1),
+        ("sqlite", "responses", "after:Create", 2),
+        ("sqlite", "assistants", "after:Create", 1),
+        ("sqlite", "assistants", "before:Submit", 1),
+        ("sqlite", "assistants", "during:Submit", 1),
+        ("sqlite", "assistants", "after:Submit", 1),
+        ("sqlite", "assistants", "before:Harvest", 1),
+        ("postgresql", "responses", "after:Create", 2),
+        ("postgresql", "assistants", "after:Create", 1),
+        ("postgresql", "assistants", "after:Submit", 1),
+    ],
+    indirect=["dialect"],
+)
+def test_a_kill_at_any_step_costs_nothing(
+    make_rig: MakeRig,
+    start_daemon: StartDaemon,
+    folder: Path,
+    provider: str,
+    hang: str,
+    creates: int,
+) -> None:
+    """After kill -9 before, during or after a call the run completes: the tool runs once, outputs
+    arrive once and unchanged, and only `recreate` allows another response."""
+    (folder / GO).touch()
+    rig = make_rig(tools=[charge])
+    run = rig.submit("sim-tool", provider, on_unknown="recreate=1")
+    daemon = start_daemon("--tools", "service_tools", **{HANG: hang})
+    daemon.expect("the step is reached", (folder / REACHED).exists)
+
+    daemon.kill()
+    done = rig.finish(run)[0]
+
+    operation = "responses.create" if provider == "responses" else "runs.create"
+    firsts = [made for made in rig.made(run, operation) if not made["detail"].get("outputs")]
+    assert DONE == verdict(done)
+    assert creates == len(firsts)
+    assert ["charge"] == [trace["tool"] for trace in traces(folder)]
+    assert ["charged"] == [output for _, output in rig.received(run)]
+
+
+@SQLITE
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("hang", ["before:Cancel", "during:Cancel", "after:Cancel"])
+def test_a_cancel_survives_a_kill(
+    rig: Rig, start_daemon: StartDaemon, folder: Path, hang: str
+) -> None:
+    """A cancel that was under way at kill -9 reaches upstream all the same."""
+    run = rig.submit("sim-stuck-in_progress")
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+    rig.ledger.cancel(run)
+    daemon = start_daemon("--tools", "service_tools", **{HANG: hang})
+    daemon.expect("the cancel is reached", (folder / REACHED).exists)
+
+    daemon.kill()
+    done = rig.finish(run)[0]
+
+    assert "cancelled" == done.state
+    assert ["cancelled"] == [item["status"] for item in rig.sim.objects()]
+
+
+def test_an_effect_that_was_cut_off_is_held(
+    make_rig: MakeRig, start_daemon: StartDaemon, folder: Path
+) -> None:
+    """A tool with an effect that was killed in the middle is not run again: a person answers."""
+    rig = make_rig(tools=[charge])
+    run = rig.submit("sim-tool", "assistants")
+    daemon = start_daemon("--tools", "service_tools")
+    daemon.expect("the tool is at work", lambda: traces(folder) != [])
+    daemon.kill()
+    (folder / GO).touch()
+
+    facts = rig.until(run, lambda facts: facts.run.needs_attention is not None)
+    (call,) = rig.calls(run)
+    rig.ledger.answer(run, call["call_id"], "the books say: charged")
+    done = rig.finish(run)[0]
+
+    assert ("requires_action", "unknown_outcome") == (facts.run.state, facts.run.needs_attention)
+    assert ("started", True) == (call["state"], call["held"])
+    assert 1 == len(traces(folder))
+    assert DONE == verdict(done)
+    assert ["the books say: charged"] == [output for _, output in rig.received(run)]
+
+
+@SQLITE
+def test_an_idempotent_tool_is_run_again_under_its_key(
+    make_rig: MakeRig, start_daemon: StartDaemon, folder: Path
+) -> None:
+    """A tool that may be repeated is, and recognises the call by its key."""
+    rig = make_rig(tools=[find])
+    run = rig.submit("sim-tool", "assistants")
+    daemon = start_daemon("--tools", "service_tools")
+    daemon.expect("the tool is at work", lambda: traces(folder) != [])
+    daemon.kill()
+    (folder / GO).touch()
+
+    done = rig.finish(run)[0]
+
+    first, second = traces(folder)
+    assert first["key"] == second["key"] == rig.calls(run)[0]["key"]
+    assert DONE == verdict(done)
+
+
+def test_a_terminated_daemon_drains(rig: Rig, start_daemon: StartDaemon) -> None:
+    """SIGTERM ends a daemon with 0; its runs are free and its row says how it ended."""
+    runs = [rig.submit("sim-stuck-in_progress") for _ in range(3)]
+    daemon = start_daemon()
+    daemon.expect(
+        "all runs are in flight",
+        lambda: all(rig.ledger.get(run).state == "in_progress" for run in runs),
+    )
+
+    code = daemon.drain()
+
+    assert 0 == code, daemon.log.read_text()
+    assert 0 == rig.scalar("SELECT COUNT(*) FROM watch WHERE owner IS NOT NULL")
+    assert [("daemon", "drained")] == [
+        tuple(row) for row in rig.rows('SELECT role, "end" FROM worker')
+    ]
+    assert 3 == rig.count("watch")
+
+
+def test_a_killed_daemon_is_succeeded(rig: Rig, start_daemon: StartDaemon) -> None:
+    """After kill -9 a second daemon takes the runs over at once and finishes everything."""
+    runs = [
+        rig.submit(model, provider)
+        for provider in ("responses", "assistants")
+        for model in ("sim-ok", "sim-slow", "sim-goes-back")
+    ]
+    first = start_daemon()
+    first.expect(
+        "work is in flight",
+        lambda: any(rig.ledger.get(run).state == "in_progress" for run in runs),
+    )
+    first.kill()
+
+    second = start_daemon("--drain")
+    second.expect("all have a verdict", lambda: all(rig.ledger.get(run).final for run in runs))
+
+    assert 0 == second.process.wait(20)
+    assert {DONE} == {verdict(rig.ledger.get(run)) for run in runs}
+    assert {1} == {len(rig.made(run, "responses.create")) for run in runs[:3]}
+    ends = rig.rows('SELECT "end" FROM worker ORDER BY started_at')
+    assert ["died", "drained"] == [row[0] for row in ends]
+
+
+@SQLITE
+def test_a_daemon_obeys_a_drain_from_outside(rig: Rig, start_daemon: StartDaemon) -> None:
+    """`workers drain` ends a daemon as SIGTERM does."""
+    run = rig.submit("sim-stuck-in_progress")
+    daemon = start_daemon("--lease-seconds", "3")
+    daemon.expect("work is in flight", lambda: rig.ledger.get(run).state == "in_progress")
+    (life,) = list_lives(rig.ledger.store, everything=False)
+
+    assert [life["id"]] == ask_to_drain(rig.ledger, str(life["id"])[:8])
+    assert 0 == daemon.process.wait(20)
+    assert ("daemon", "alive", 1) == (life["role"], life["state"], life["runs"])

@@ -1,0 +1,72 @@
+"""One thread takes one run at a time: the others wait for their turn, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openai import OpenAI
+from service_rig import Rig, verdict
+from support import SQLITE
+
+DONE = ("completed", 1, None, None, None)
+
+
+@pytest.fixture
+def thread(rig: Rig) -> str:
+    """A thread made elsewhere."""
+    with OpenAI() as client:
+        made: dict[str, Any] = client.post("/threads", body={}, cast_to=dict[str, Any])
+    return str(made["id"])
+
+
+def test_three_runs_on_one_thread_go_one_after_the_other(rig: Rig, thread: str) -> None:
+    """In the order they came, each sent after the one before has ended, never refused as busy."""
+    runs = [
+        rig.submit("sim-ok", "assistants", thread_id=thread, input=f"What is {n}+{n}?")
+        for n in (1, 2, 3)
+    ]
+    with rig.daemon():
+        rig.expect(lambda: all(rig.ledger.get(run).final for run in runs))
+
+    done = [rig.ledger.get(run) for run in runs]
+    creates = [entry for entry in rig.sim.log() if entry["operation"] == "runs.create"]
+    assert [DONE] * 3 == [verdict(run) for run in done]
+    assert ["2", "4", "6"] == [rig.ledger.result(run) for run in runs]
+    assert [(True, remote) for remote in [rig.remotes(run)[0]["remote_id"] for run in runs]] == [
+        (entry["accepted"], entry["object_id"]) for entry in creates
+    ]
+    assert done[0].finished_at <= done[1].finished_at <= done[2].finished_at
+    assert 0 == rig.count("lane")
+
+
+@SQLITE
+def test_a_waiter_can_be_cancelled(rig: Rig, thread: str) -> None:
+    """A run that waits for its turn is cancelled on the spot, and the one behind it moves up."""
+    first, second, third = (
+        rig.submit(model, "assistants", thread_id=thread)
+        for model in ("sim-stuck-in_progress", "sim-ok", "sim-ok")
+    )
+    with rig.daemon():
+        rig.expect(lambda: rig.ledger.get(first).state == "in_progress")
+        cancelled = rig.ledger.cancel(second)
+        assert "queued" == rig.ledger.get(third).state
+        rig.ledger.cancel(first)
+        rig.expect(lambda: rig.ledger.get(third).final)
+
+    assert ("cancelled", []) == (cancelled.state, rig.made(second))
+    assert "cancelled" == rig.ledger.get(first).state
+    assert DONE == verdict(rig.ledger.get(third))
+
+
+@SQLITE
+def test_a_thread_that_others_use_is_waited_for(rig: Rig, thread: str) -> None:
+    """A run of somebody else's on the thread makes ours wait, not fail."""
+    with OpenAI() as client:
+        asked = {"assistant_id": "asst_sim-slow"}
+        client.post(f"/threads/{thread}/runs", body=asked, cast_to=dict[str, Any])
+
+    run = rig.run("sim-ok", "assistants", thread_id=thread)
+
+    assert DONE == verdict(run)
+    assert "create_refused" in rig.kinds(run)

@@ -1,0 +1,110 @@
+"""The statements that run all the time keep their indexes, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from support import NOW, Bench
+
+from ledger.core.query import parse_query
+from ledger.store.claims import claim, owned
+from ledger.store.facts import load_facts
+from ledger.store.queries import events_of, find_run, list_runs
+
+Query = Callable[[sa.Connection], Any]
+
+
+def plans(bench: Bench, query: Query) -> list[tuple[str, str]]:
+    """The statements that a query sends, each with the database's plan for it."""
+    sent: list[tuple[str, Any]] = []
+    postgres = bench.store.dialect == "postgresql"
+    explain = "EXPLAIN " if postgres else "EXPLAIN QUERY PLAN "
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            sent.append((statement, parameters))
+
+    with bench.store.engine.execution_options(write=True).connect() as connection:
+        if postgres:
+            # Small tables are scanned whatever there is; the question is what can be used.
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        event.listen(connection, "before_cursor_execute", note)
+        query(connection)
+        event.remove(connection, "before_cursor_execute", note)
+        found = []
+        for statement, parameters in sent:
+            rows = connection.exec_driver_sql(explain + statement, parameters)
+            found.append((statement, "\n".join(str(row[-1]) for row in rows)))
+        connection.rollback()
+    return found
+
+
+@pytest.fixture
+def filled(bench: Bench) -> Bench:
+    """A bench with enough runs for a plan to matter."""
+    bench.submit_many(500)
+    bench.execute("UPDATE watch SET owner = 'other' WHERE run_id % 3 <> 0")
+    bench.execute("ANALYZE")
+    return bench
+
+
+@pytest.mark.parametrize("dead", [[], ["other", "gone"]], ids=["nobody dead", "two dead"])
+def test_the_claim_uses_the_index_of_owners(filled: Bench, dead: list[str]) -> None:
+    """A claim finds its runs by the index of owners, never in the table."""
+    found = plans(filled, lambda c: claim(c, "me", dead=dead, limit=10))
+    statement, plan = found[0]
+
+    assert "watch" in statement
+    assert "ix_watch_owner_due_at" in plan
+    assert "Seq Scan on watch" not in plan
+
+
+def test_a_claim_without_dead_lives_reads_only_free_runs(filled: Bench) -> None:
+    """The ordinary claim reads its part of the index, in order, and stops at its limit."""
+    _, plan = plans(filled, lambda c: claim(c, "me", dead=[], limit=10))[0]
+
+    assert "SCAN watch" not in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_what_a_life_owns_is_found_by_index(filled: Bench) -> None:
+    """The review of a life's own runs reads its part of the index alone."""
+    [(_, plan)] = plans(filled, lambda c: owned(c, "other"))
+
+    assert "ix_watch_owner_due_at" in plan
+
+
+LISTS = {
+    "": ("run", "pk_run"),
+    "status:failed": ("ix_run_state", "ix_run_state"),
+    "attention:true": ("ix_run_attention", "ix_run_attention"),
+}
+
+
+@pytest.mark.parametrize("query", LISTS)
+def test_lists_are_read_by_index(filled: Bench, query: str) -> None:
+    """The newest runs, those in a state and those with a flag are found without a full sort."""
+    terms = parse_query(query, now=NOW)
+    [(_, plan)] = plans(filled, lambda c: list_runs(c, terms, limit=20, before=10**6))
+    sqlite, postgres = LISTS[query]
+
+    assert (sqlite if filled.store.dialect == "sqlite" else postgres) in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Seq Scan" not in plan
+
+
+def test_one_run_is_read_by_its_keys(filled: Bench) -> None:
+    """Loading facts and events touches the rows of that run alone."""
+
+    def read(connection: sa.Connection) -> None:
+        load_facts(connection, [7])
+        events_of(connection, 7)
+        find_run(connection, "7")
+
+    for statement, plan in plans(filled, read):
+        assert "Seq Scan" not in plan, statement
+        assert "SCAN" not in plan, statement

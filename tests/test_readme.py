@@ -1,0 +1,92 @@
+"""The README is run: every marked block, against the simulator, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger.simulator import Simulator
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RUNWARD = f'runward() {{ "{sys.executable}" -m ledger "$@"; }}\n'
+
+
+def block(name: str) -> str:
+    """The code block that follows a test mark."""
+    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, flags=re.S)
+    assert found is not None, name
+    return found.group(1)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of somebody who follows the README."""
+    with Simulator.running(seed=5, speed=10) as sim:
+        yield {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore::DeprecationWarning",
+            "OPENAI_BASE_URL": sim.url,
+            "OPENAI_API_KEY": "sk-simulated",
+        }
+
+
+def run(
+    command: list[str], shell: dict[str, str], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run something as that person would; fails loudly with what it printed."""
+    done = subprocess.run(
+        command, env=shell, cwd=folder, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize("name", ["known", "ours"])
+def test_the_two_programs_give_one_answer(name: str, shell: dict[str, str], tmp_path: Path) -> None:
+    """The code that people know and our four lines print the same."""
+    done = run([sys.executable, "-c", block(name)], shell, tmp_path)
+
+    assert "4" == done.stdout.strip()
+
+
+def test_the_shell_line_gives_it_too(shell: dict[str, str], tmp_path: Path) -> None:
+    """`submit --wait` prints the answer."""
+    done = run(["bash", "-ec", RUNWARD + block("shell")], shell, tmp_path)
+
+    assert "4" == done.stdout.strip()
+
+
+def test_the_tour_can_be_followed(shell: dict[str, str], tmp_path: Path) -> None:
+    """Every command of the tour works, in order."""
+    done = run(["bash", "-ec", RUNWARD + block("tour")], shell, tmp_path)
+
+    assert "21" in done.stdout.splitlines()
+    assert "server_error" in done.stdout
+
+
+def test_every_make_target_exists() -> None:
+    """The README names no target that the Makefile has not."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+
+    assert set() == set(re.findall(r"`?make ([a-z]+)", README)) - targets - {"are"}
+
+
+def test_every_command_exists() -> None:
+    """The README names no command that runward has not."""
+    from ledger.commands.app import app
+
+    known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    known |= {group.name for group in app.registered_groups if group.name}
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.S))
+    named = set(re.findall(r"runward (?:-d \S+ )?([a-z]+)", blocks))
+
+    assert set() == named - known
