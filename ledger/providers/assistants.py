@@ -6,7 +6,7 @@ Source: openai-python 3.52.0 `resources/beta/threads/`; shut down at OpenAI on 2
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
 from openai import AsyncOpenAI
@@ -139,7 +139,10 @@ class AssistantsProvider:
         return error
 
     async def _why_refused(self, error: RequestRefused, address: Address) -> UpstreamError:
-        """ThreadBusy when the thread has a live run: upstream says so in words only."""
+        """ThreadBusy when the thread has a live run: upstream says so in words only.
+
+        A run that ended between the refusal and this look is known by its id in those words.
+        """
         if error.reply.status != 400:
             return error
         query = {"order": "desc", **FULL}
@@ -147,9 +150,18 @@ class AssistantsProvider:
             page = (await self._wire.get("list runs", _runs(address), query)).page()
         except UpstreamError as probe:
             return _undecided(error, probe)
-        statuses = [run.get("status") for run in page.items]
-        live = any(isinstance(status, str) and status not in FINAL for status in statuses)
-        return ThreadBusy(error.message, reply=error.reply) if live else error
+        busy = any(_live(run) or _named(run, error.message) for run in page.items)
+        return ThreadBusy(error.message, reply=error.reply) if busy else error
+
+
+def _live(run: Mapping[str, Any]) -> bool:
+    status = run.get("status")
+    return isinstance(status, str) and status not in FINAL
+
+
+def _named(run: Mapping[str, Any], message: str) -> bool:
+    name = run.get("id")
+    return isinstance(name, str) and bool(name) and name in message
 
 
 def thread_body(intent: Intent, seen: set[str]) -> dict[str, Any]:

@@ -273,7 +273,8 @@ def test_restart_note_and_recheck(runward: CommandLine) -> None:
 def test_adopt_watches_and_resolves(runward: CommandLine, sim: Simulator) -> None:
     """An upstream id begins a run of its own, or resolves one whose create is unclear."""
     number = runward.submit("sim-http-500-after")
-    assert 6 == runward("wait", number, "--timeout", "200ms").code
+    while [number] != runward("list", "-q", "attention:true", "-o", "name").lines:
+        assert 6 == runward("wait", number, "--timeout", "200ms").code
     (made,) = [entry["object_id"] for entry in sim.log() if entry["accepted"]]
 
     resolved = runward("adopt", made, "--run", number, "-o", "json")

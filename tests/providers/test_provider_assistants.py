@@ -181,6 +181,12 @@ def test_400_while_a_run_holds_the_thread(upstream: Upstream) -> None:
     assert upstream.lines[1] == "GET /v1/threads/thread_1/runs?order=desc&limit=100"
 
 
+def test_400_while_a_run_held_the_thread_that_ended_meanwhile(upstream: Upstream) -> None:
+    upstream.refuse(400, "Thread thread_1 already has an active run run_0.")
+    upstream.say(listing(run(status="completed") | {"id": "run_0"}))
+    assert type(create_error(upstream)) is ThreadBusy
+
+
 def test_400_on_a_free_thread(upstream: Upstream) -> None:
     upstream.refuse(400, "bad tools").say(listing(run(status="expired"), run(status=None)))
     assert type(create_error(upstream)) is RequestRefused

@@ -125,8 +125,12 @@ def stale(bench: Bench, seconds: float) -> None:
 
 
 def drop_connection(bench: Bench) -> None:
-    """Terminate the connections that hold the locks of lives, and wait until they are gone."""
-    locked = "FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+    """Terminate the connections that hold the locks of lives, and wait until they are gone.
+
+    Other tests have databases on the same server, whose connections are theirs.
+    """
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    locked = f"FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND database = {here}"
     bench.scalar(f"SELECT count(pg_terminate_backend(pid)) {locked}")
     assert wait_until(lambda: bench.scalar(f"SELECT count(*) {locked}") == 0, seconds=10)
 
