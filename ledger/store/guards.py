@@ -29,13 +29,22 @@ COVERED = "SELECT 1 FROM tombstone WHERE run_id = OLD.run_id AND last_seq >= OLD
 
 @dataclass(frozen=True, slots=True)
 class RowRule:
-    """`operation` on `table` is refused with `message` where `refused` holds."""
+    """`operation` on `table` is refused with `message` where `refused` holds.
+
+    `of` narrows an UPDATE to statements that set these columns: others do not pay for the rule.
+    """
 
     name: str
     table: str
     operation: str
     refused: str
     message: str
+    of: str = ""
+
+    @property
+    def when(self) -> str:
+        """The operation as the trigger names it."""
+        return f"{self.operation} OF {self.of}" if self.of else self.operation
 
 
 ROW_RULES = (
@@ -45,6 +54,7 @@ ROW_RULES = (
         "UPDATE",
         f"NOT ({_pairs('OLD.state', 'NEW.state')})",
         "illegal change of state",
+        of="state",
     ),
     RowRule(
         "run_seq",
@@ -52,6 +62,7 @@ ROW_RULES = (
         "UPDATE",
         "NEW.event_seq < OLD.event_seq OR NEW.version < OLD.version",
         "history cannot shrink",
+        of="event_seq, version",
     ),
     RowRule(
         "run_key",
@@ -60,6 +71,7 @@ ROW_RULES = (
         "NEW.key <> OLD.key OR NEW.origin_ledger <> OLD.origin_ledger "
         "OR NEW.origin_run <> OLD.origin_run",
         "identity cannot change",
+        of="key, origin_ledger, origin_run",
     ),
     RowRule(
         "attempt_ended",
@@ -101,7 +113,7 @@ def _sqlite(rule: RowRule) -> list[str]:
     trigger = f"{PREFIX}{rule.name}"
     return [
         f"DROP TRIGGER IF EXISTS {trigger}",
-        f"CREATE TRIGGER {trigger} BEFORE {rule.operation} ON {rule.table} WHEN {rule.refused} "
+        f"CREATE TRIGGER {trigger} BEFORE {rule.when} ON {rule.table} WHEN {rule.refused} "
         f"BEGIN SELECT RAISE(ABORT, 'runward: {rule.message}'); END",
     ]
 
@@ -115,7 +127,7 @@ def _postgres(rule: RowRule) -> list[str]:
         "USING ERRCODE = '23514'; END IF; "
         f"RETURN {'OLD' if rule.operation == 'DELETE' else 'NEW'}; END $$",
         f"DROP TRIGGER IF EXISTS {trigger} ON {rule.table}",
-        f"CREATE TRIGGER {trigger} BEFORE {rule.operation} ON {rule.table} "
+        f"CREATE TRIGGER {trigger} BEFORE {rule.when} ON {rule.table} "
         f"FOR EACH ROW EXECUTE FUNCTION {trigger}()",
     ]
 

@@ -109,7 +109,6 @@ def upgrade() -> None:
                 "cancelled",
                 name="state",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -117,6 +116,10 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "state = 'queued' OR state = 'in_progress' OR state = 'requires_action' OR state = 'cancelling' OR state = 'completed' OR state = 'incomplete' OR state = 'failed' OR state = 'expired' OR state = 'cancelled'",
+            name=op.f("ck_tombstone_state"),
+        ),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_tombstone")),
         sa.UniqueConstraint("key", name=op.f("uq_tombstone_key")),
     )
@@ -190,7 +193,6 @@ def upgrade() -> None:
                 "cancelled",
                 name="state",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -217,7 +219,6 @@ def upgrade() -> None:
                 "unstorable",
                 name="needs_attention",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=True,
@@ -232,7 +233,6 @@ def upgrade() -> None:
                 "ledger",
                 name="error_origin",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=True,
@@ -266,6 +266,18 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(finished_at IS NOT NULL) = (state IN ('cancelled', 'completed', 'expired', 'failed', 'incomplete'))",
             name=op.f("ck_run_finished_iff_final"),
+        ),
+        sa.CheckConstraint(
+            "error_origin = 'remote' OR error_origin = 'transport' OR error_origin = 'tool' OR error_origin = 'ledger'",
+            name=op.f("ck_run_error_origin"),
+        ),
+        sa.CheckConstraint(
+            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'restart_has_effects' OR needs_attention = 'contradiction' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'unstorable'",
+            name=op.f("ck_run_needs_attention"),
+        ),
+        sa.CheckConstraint(
+            "state = 'queued' OR state = 'in_progress' OR state = 'requires_action' OR state = 'cancelling' OR state = 'completed' OR state = 'incomplete' OR state = 'failed' OR state = 'expired' OR state = 'cancelled'",
+            name=op.f("ck_run_state"),
         ),
         sa.ForeignKeyConstraint(
             ["account_id"],
@@ -323,7 +335,6 @@ def upgrade() -> None:
                 "cancelled",
                 name="outcome",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=True,
@@ -333,6 +344,10 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("base", sa.Integer(), nullable=True),
+        sa.CheckConstraint(
+            "outcome = 'queued' OR outcome = 'in_progress' OR outcome = 'requires_action' OR outcome = 'cancelling' OR outcome = 'completed' OR outcome = 'incomplete' OR outcome = 'failed' OR outcome = 'expired' OR outcome = 'cancelled'",
+            name=op.f("ck_attempt_outcome"),
+        ),
         sa.ForeignKeyConstraint(
             ["run_id"], ["run.id"], name=op.f("fk_attempt_run_id_run"), ondelete="RESTRICT"
         ),
@@ -378,7 +393,6 @@ def upgrade() -> None:
                 "noted",
                 name="kind",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -397,7 +411,6 @@ def upgrade() -> None:
                 "cancelled",
                 name="from_state",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=True,
@@ -417,7 +430,6 @@ def upgrade() -> None:
                 "restart",
                 name="trigger",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=True,
@@ -436,7 +448,6 @@ def upgrade() -> None:
                 "cancelled",
                 name="to_state",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=True,
@@ -453,7 +464,6 @@ def upgrade() -> None:
                 "recovery",
                 name="source",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -487,6 +497,26 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(from_state IS NULL AND trigger IS NULL AND to_state IS NULL) OR (from_state IS NOT NULL AND trigger IS NOT NULL AND to_state IS NOT NULL AND ((from_state = 'queued' AND trigger = 'start' AND to_state = 'in_progress') OR (from_state = 'requires_action' AND trigger = 'start' AND to_state = 'in_progress') OR (from_state = 'in_progress' AND trigger = 'requeue' AND to_state = 'queued') OR (from_state = 'requires_action' AND trigger = 'requeue' AND to_state = 'queued') OR (from_state = 'in_progress' AND trigger = 'require_action' AND to_state = 'requires_action') OR (from_state = 'queued' AND trigger = 'require_action' AND to_state = 'requires_action') OR (from_state = 'in_progress' AND trigger = 'begin_cancel' AND to_state = 'cancelling') OR (from_state = 'queued' AND trigger = 'begin_cancel' AND to_state = 'cancelling') OR (from_state = 'requires_action' AND trigger = 'begin_cancel' AND to_state = 'cancelling') OR (from_state = 'cancelling' AND trigger = 'complete' AND to_state = 'completed') OR (from_state = 'in_progress' AND trigger = 'complete' AND to_state = 'completed') OR (from_state = 'queued' AND trigger = 'complete' AND to_state = 'completed') OR (from_state = 'requires_action' AND trigger = 'complete' AND to_state = 'completed') OR (from_state = 'cancelling' AND trigger = 'cut_short' AND to_state = 'incomplete') OR (from_state = 'in_progress' AND trigger = 'cut_short' AND to_state = 'incomplete') OR (from_state = 'queued' AND trigger = 'cut_short' AND to_state = 'incomplete') OR (from_state = 'requires_action' AND trigger = 'cut_short' AND to_state = 'incomplete') OR (from_state = 'cancelling' AND trigger = 'fail' AND to_state = 'failed') OR (from_state = 'in_progress' AND trigger = 'fail' AND to_state = 'failed') OR (from_state = 'queued' AND trigger = 'fail' AND to_state = 'failed') OR (from_state = 'requires_action' AND trigger = 'fail' AND to_state = 'failed') OR (from_state = 'cancelling' AND trigger = 'expire' AND to_state = 'expired') OR (from_state = 'in_progress' AND trigger = 'expire' AND to_state = 'expired') OR (from_state = 'queued' AND trigger = 'expire' AND to_state = 'expired') OR (from_state = 'requires_action' AND trigger = 'expire' AND to_state = 'expired') OR (from_state = 'cancelling' AND trigger = 'confirm_cancel' AND to_state = 'cancelled') OR (from_state = 'in_progress' AND trigger = 'confirm_cancel' AND to_state = 'cancelled') OR (from_state = 'queued' AND trigger = 'confirm_cancel' AND to_state = 'cancelled') OR (from_state = 'requires_action' AND trigger = 'confirm_cancel' AND to_state = 'cancelled') OR (from_state = 'cancelled' AND trigger = 'restart' AND to_state = 'queued') OR (from_state = 'expired' AND trigger = 'restart' AND to_state = 'queued') OR (from_state = 'failed' AND trigger = 'restart' AND to_state = 'queued') OR (from_state = 'incomplete' AND trigger = 'restart' AND to_state = 'queued')))",
             name=op.f("ck_event_legal_transition"),
+        ),
+        sa.CheckConstraint(
+            "from_state = 'queued' OR from_state = 'in_progress' OR from_state = 'requires_action' OR from_state = 'cancelling' OR from_state = 'completed' OR from_state = 'incomplete' OR from_state = 'failed' OR from_state = 'expired' OR from_state = 'cancelled'",
+            name=op.f("ck_event_from_state"),
+        ),
+        sa.CheckConstraint(
+            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'looked' OR kind = 'trouble' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'noted'",
+            name=op.f("ck_event_kind"),
+        ),
+        sa.CheckConstraint(
+            "source = 'poll' OR source = 'webhook' OR source = 'create' OR source = 'submit' OR source = 'operator' OR source = 'policy' OR source = 'recovery'",
+            name=op.f("ck_event_source"),
+        ),
+        sa.CheckConstraint(
+            "to_state = 'queued' OR to_state = 'in_progress' OR to_state = 'requires_action' OR to_state = 'cancelling' OR to_state = 'completed' OR to_state = 'incomplete' OR to_state = 'failed' OR to_state = 'expired' OR to_state = 'cancelled'",
+            name=op.f("ck_event_to_state"),
+        ),
+        sa.CheckConstraint(
+            "trigger = 'start' OR trigger = 'requeue' OR trigger = 'require_action' OR trigger = 'begin_cancel' OR trigger = 'complete' OR trigger = 'cut_short' OR trigger = 'fail' OR trigger = 'expire' OR trigger = 'confirm_cancel' OR trigger = 'restart'",
+            name=op.f("ck_event_trigger"),
         ),
         sa.ForeignKeyConstraint(
             ["run_id"], ["run.id"], name=op.f("fk_event_run_id_run"), ondelete="RESTRICT"
@@ -570,7 +600,6 @@ def upgrade() -> None:
                 "agent_turn",
                 name="kind",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -592,7 +621,6 @@ def upgrade() -> None:
                 "lost",
                 name="state",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -614,6 +642,14 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("readable_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "kind = 'thread' OR kind = 'message' OR kind = 'thread_run' OR kind = 'response' OR kind = 'agent_turn'",
+            name=op.f("ck_remote_kind"),
+        ),
+        sa.CheckConstraint(
+            "state = 'intended' OR state = 'sending' OR state = 'confirmed' OR state = 'unknown' OR state = 'absent' OR state = 'lost'",
+            name=op.f("ck_remote_state"),
+        ),
         sa.ForeignKeyConstraint(
             ["account_id"],
             ["account.id"],
@@ -666,7 +702,6 @@ def upgrade() -> None:
                 "confirmed",
                 name="state",
                 native_enum=False,
-                create_constraint=True,
                 length=32,
             ),
             nullable=False,
@@ -686,6 +721,10 @@ def upgrade() -> None:
         sa.Column("approval_actor", sa.Text(), nullable=True),
         sa.Column("approval_reason", sa.Text(), nullable=True),
         sa.Column("approval_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "state = 'requested' OR state = 'started' OR state = 'finished' OR state = 'submitted' OR state = 'confirmed'",
+            name=op.f("ck_tool_call_state"),
+        ),
         sa.ForeignKeyConstraint(
             ["run_id"], ["run.id"], name=op.f("fk_tool_call_run_id_run"), ondelete="RESTRICT"
         ),

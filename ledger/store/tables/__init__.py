@@ -4,7 +4,7 @@ Everything that belongs to one run is numbered within the run, so rows keep thei
 run is imported elsewhere, and no row id has to be asked of the database on the hot path.
 """
 
-from ledger.store.tables.base import Table
+from ledger.store.tables.base import Table, close
 from ledger.store.tables.history import (
     AttemptRow,
     EventRow,
@@ -26,6 +26,8 @@ from ledger.store.tables.work import (
     WatchRow,
     WorkerRow,
 )
+
+close(Table.metadata)
 
 __all__ = [
     "AccountRow",
