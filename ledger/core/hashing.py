@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -85,9 +86,16 @@ def _encode(fields: list[object]) -> bytes:
 
 
 def _field(value: object) -> bytes:
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, bytes):
         return b"b%d:%b" % (len(value), value)
-    if isinstance(value, int):
-        return b"i%d;" % value
+    assert isinstance(value, int)
+    return b"i%d;" % value
+
+
+@functools.lru_cache(maxsize=1024)
+def _text(value: str) -> bytes:
+    # Most texts of an event are words of ours, or the same from one event of a run to the next.
     text = str(value).encode("utf-8", "surrogatepass")
     return b"s%d:%b" % (len(text), text)

@@ -6,7 +6,7 @@ One dataclass per table; the store maps columns to fields by name. Times are awa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from ledger.core.alphabet import (
@@ -22,12 +22,13 @@ from ledger.core.alphabet import (
 )
 from ledger.core.lifecycle import FINAL
 from ledger.core.policy import Policy
+from ledger.core.record import record
 
 REQUEST_PAYLOAD = 1
 """Every run's first payload is its request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Run:
     """One piece of work: what was asked, and the verdict so far."""
 
@@ -68,7 +69,7 @@ class Run:
         return self.state in FINAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Attempt:
     """One try at a run. Once ended it never changes."""
 
@@ -83,7 +84,7 @@ class Attempt:
     base: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Remote:
     """One upstream object that this run caused or watches. `n` counts them within the run."""
 
@@ -114,7 +115,7 @@ class Remote:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ToolCall:
     """One function call that the model asked for. `n` counts them within the run."""
 
@@ -146,7 +147,7 @@ class ToolCall:
     approval_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Evidence:
     """One fact from outside ownership, waiting for the owner to read it."""
 
@@ -156,7 +157,7 @@ class Evidence:
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Facts:
     """Everything known of one run at one version."""
 
@@ -201,7 +202,7 @@ class Facts:
         return not self.run.final or any(not remote.settled for remote in self.remotes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PayloadDraft:
     """Bytes to keep verbatim; the store adds the salt and the digest."""
 
@@ -210,7 +211,7 @@ class PayloadDraft:
     media: str = "application/json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventDraft:
     """One fact to append; the store adds the sequence number and the hashes.
 
@@ -235,7 +236,7 @@ class EventDraft:
     detail: Mapping[str, object] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Change:
     """What a decision writes: the facts before and after, and the events that say why.
 

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from ledger.errors import ConfigurationError, DatabaseError, UnsupportedDatabase
+from ledger.store.direct import execute
 
 BUSY_MILLISECONDS = 30_000
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -146,7 +147,7 @@ def _configure(connection: Any, migrating: bool) -> None:
 def _begin(connection: sa.Connection) -> None:
     # A deferred transaction that reads and then writes fails at once, whatever the busy timeout.
     writing = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    execute(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def _refuse_network(path: Path) -> None:

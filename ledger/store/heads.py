@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from ledger.store.direct import execute
+
 # Written out, because every batch begins with them: SQLAlchemy's compiler, even with its cache,
 # costs more than the reading. SQLite has one writer, so a join needs no order of locks.
 SQLITE: Final = (
@@ -43,10 +45,10 @@ def lock_heads(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Head]
     if not ids:
         return {}
     if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql(SQLITE, (json.dumps(list(ids)),)).all()
+        found = execute(connection, SQLITE, (json.dumps(list(ids)),), rows=True)
         return {row[0]: _head(row[1:4], row[4:]) for row in found}
-    runs = connection.exec_driver_sql(RUNS, (list(ids),)).all()
-    watches = {row[0]: row for row in connection.exec_driver_sql(WATCHES, (list(ids),))}
+    runs = execute(connection, RUNS, (list(ids),), rows=True)
+    watches = {row[0]: row for row in execute(connection, WATCHES, (list(ids),), rows=True)}
     return {row[0]: _head(row[1:], watches.get(row[0], UNWATCHED)) for row in runs}
 
 

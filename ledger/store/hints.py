@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import sqlalchemy as sa
 
 from ledger.clock import monotonic
+from ledger.store.direct import execute
 
 if TYPE_CHECKING:
     from ledger.store.store import Store
@@ -102,4 +103,4 @@ def subscribe(store: Store, writer: ThreadWriter, callback: Callable[[], None]) 
 def notify(connection: sa.Connection) -> None:
     """Tell the other processes, with the commit of this transaction."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (CHANNEL, SENDER))
+        execute(connection, "SELECT pg_notify(%s, %s)", (CHANNEL, SENDER))

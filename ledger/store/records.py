@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ledger.core.accept import NewRun
 from ledger.core.model import Change, Facts
+from ledger.core.record import record
 from ledger.errors import RunwardError
 
 
@@ -18,14 +19,14 @@ class Guard:
     fence: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Submission:
     """A run to accept. A known key with the same request gives the existing run."""
 
     new: NewRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Decision:
     """A change to one run.
 
@@ -45,7 +46,7 @@ class Decision:
 Record = Submission | Decision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Written:
     """The record is durable. `created` is False for a submission whose key was known."""
 

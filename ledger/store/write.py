@@ -11,10 +11,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.core.alphabet import State
-from ledger.core.evolve import evolve
 from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.lifecycle import FINAL
 from ledger.core.model import Attempt, Change, EventDraft, Facts, Remote, Run, ToolCall
+from ledger.core.record import evolve
+from ledger.store.direct import execute
 from ledger.store.heads import Head
 from ledger.store.rows import Bulk, clean_text, table_of
 from ledger.store.tables import (
@@ -88,7 +89,7 @@ class Pen:
     def _txid(self, connection: sa.Connection) -> int | None:
         if not self._postgres:
             return None
-        return int(connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
+        return int(execute(connection, "SELECT pg_current_xact_id()::text", rows=True)[0][0])
 
     def _collect(self, change: Change, head: Head | None, rows: Rows, txid: int | None) -> Facts:
         run = change.after.run

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ledger.core.alphabet import Attention, EventKind, Source, State, Trigger
-from ledger.core.evolve import evolve
 from ledger.core.lifecycle import advance
 from ledger.core.model import (
     Attempt,
@@ -20,6 +19,7 @@ from ledger.core.model import (
     ToolCall,
 )
 from ledger.core.pacing import Look
+from ledger.core.record import evolve
 
 
 class Draft:

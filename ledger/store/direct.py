@@ -1,0 +1,55 @@
+"""Statements past SQLAlchemy's result machinery, for the few that every commit consists of.
+
+A statement costs 25 us less that way, which is most of a small one. Errors are still SQLAlchemy's:
+what decides about them must not have to know the drivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+
+def execute(
+    connection: sa.Connection, statement: str, values: Sequence[Any] = (), *, rows: bool = False
+) -> list[Any]:
+    """Run one statement; its rows, where it has some. Raises sqlalchemy.exc.DBAPIError."""
+    return _run(connection, statement, "execute", values, rows)
+
+
+def execute_many(connection: sa.Connection, statement: str, values: Sequence[Any]) -> None:
+    """Run one statement for each row of values. Raises sqlalchemy.exc.DBAPIError."""
+    _run(connection, statement, "executemany", values, False)
+
+
+def _run(
+    connection: sa.Connection, statement: str, how: str, values: Sequence[Any], rows: bool
+) -> list[Any]:
+    driver: Any = connection.connection.driver_connection
+    cursor = driver.cursor()
+    try:
+        getattr(cursor, how)(statement, values)
+        return list(cursor.fetchall()) if rows else []
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _wrapped(connection, statement, error, driver, cursor) from error
+    finally:
+        cursor.close()
+
+
+def _wrapped(
+    connection: sa.Connection, statement: str, error: Any, driver: Any, cursor: Any
+) -> sa.exc.DBAPIError:
+    dialect = connection.dialect
+    made = sa.exc.DBAPIError.instance(
+        statement,
+        None,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=dialect.is_disconnect(error, driver, cursor),
+        dialect=dialect,
+    )
+    assert isinstance(made, sa.exc.DBAPIError)
+    return made
