@@ -222,7 +222,7 @@ class Bench:
             decide=lambda fresh: decide(fresh, outcome, now, source=source),
             change=decide(facts, outcome, now, source=source),
             guard=Guard(life, facts.fence),
-            evidence=evidence,
+            evidence=None if evidence is None else lambda: evidence,
         )
 
     def take(self, facts: Facts, outcome: Outcome, **options: Any) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -234,7 +235,8 @@ class Driver:
         change = make(entry.facts)
         written = not change.empty
         if written:
-            evidence = None if isinstance(outcome, Elapsed) else dump_outcome(outcome)
+            learned = not isinstance(outcome, Elapsed)
+            evidence = functools.partial(dump_outcome, outcome) if learned else None
             result = await self._commit(entry, change, make, evidence=evidence)
             if isinstance(result, Stale):
                 return False
@@ -276,7 +278,7 @@ class Driver:
         change: Change,
         make: Callable[[Facts], Change],
         *,
-        evidence: bytes | None,
+        evidence: Callable[[], bytes] | None,
     ) -> Result:
         """Commit under this life's ownership. What was learned outlives a database that is away."""
         decision = Decision(

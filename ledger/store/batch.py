@@ -8,6 +8,7 @@ numbers and hashes; write all rows table by table.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from ledger.core.decide.draft import Draft
 from ledger.core.hashing import payload_digest
 from ledger.core.model import Change, Facts
 from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
+from ledger.store.direct import execute
 from ledger.store.facts import load_facts
 from ledger.store.heads import Head, lock_heads
 from ledger.store.hints import notify
@@ -43,6 +45,13 @@ from ledger.store.write import FENCE_SHIFT, Pen
 
 RUN, PAYLOAD, TOMBSTONE = table_of(RunRow), table_of(PayloadRow), table_of(TombstoneRow)
 EVIDENCE, WATCH, BATCH = table_of(EvidenceRow), table_of(WatchRow), table_of(BatchRow)
+_KNOWN = (
+    "SELECT key, id FROM run WHERE key {0} UNION ALL SELECT key, 0 FROM tombstone WHERE key {0}"
+)
+KNOWN = {
+    "sqlite": _KNOWN.format("IN (SELECT value FROM json_each(?))"),
+    "postgresql": _KNOWN.format("= ANY(%s::text[])"),
+}
 CONFLICT_HINT = "use another key, or submit exactly the same request to get the existing run"
 
 
@@ -101,9 +110,8 @@ class Batch:
                 results[index] = self._existing(connection, known[new.key], new.request, new)
 
     def _known(self, connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
-        runs = sa.select(RUN.c.key, RUN.c.id).where(RUN.c.key.in_(keys))
-        pruned = sa.select(TOMBSTONE.c.key, sa.literal(0)).where(TOMBSTONE.c.key.in_(keys))
-        return {row[0]: row[1] for row in connection.execute(runs.union_all(pruned))}
+        wanted = json.dumps(list(keys)) if self._dialect == "sqlite" else list(keys)
+        return dict(execute(connection, KNOWN[self._dialect], (wanted, wanted), rows=True))
 
     def _existing(self, connection: sa.Connection, run_id: int, request: bytes, new: Any) -> Result:
         text = f"the key {new.key!r} is taken"
@@ -183,7 +191,7 @@ class Batch:
         if record.evidence is None:
             return
         self.add_evidence(
-            connection, source="life", run_id=record.run_id, body=record.evidence, now=now
+            connection, source="life", run_id=record.run_id, body=record.evidence(), now=now
         )
         self._watch_again(connection, record.run_id, now)
 

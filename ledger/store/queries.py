@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from ledger.core.alphabet import CallState, Source, State
 from ledger.core.model import Facts, Run
 from ledger.core.query import UNSENDABLE, Term
 from ledger.errors import InvalidInput, NotFound
+from ledger.store.direct import execute
 from ledger.store.facts import CALL, EVIDENCE, REMOTE, RUN, WATCH, load_facts, run_record
 from ledger.store.rows import table_of
 from ledger.store.tables import AccountRow, EventRow, PayloadRow
@@ -156,27 +158,30 @@ def events_of(
     return list(connection.execute(statement).all())
 
 
-# Built once: every create reads its request.
-_PAYLOADS = sa.select(PAYLOAD).where(
-    PAYLOAD.c.run_id == sa.bindparam("run"),
-    PAYLOAD.c.n.in_(sa.bindparam("numbers", expanding=True)),
-)
+# Written out, because every create reads its request.
+_PAYLOADS = "SELECT n, media, body, digest, salt FROM payload WHERE run_id = {} AND n {}"
+_LISTED = {
+    "sqlite": _PAYLOADS.format("?", "IN (SELECT value FROM json_each(?))"),
+    "postgresql": _PAYLOADS.format("%s", "= ANY(%s::bigint[])"),
+}
 
 
 def payloads_of(
     connection: sa.Connection, run_id: int, numbers: Sequence[int]
 ) -> dict[int, StoredPayload]:
     """Payloads of a run by number."""
-    rows = connection.execute(_PAYLOADS, {"run": run_id, "numbers": list(numbers)})
+    kind = connection.dialect.name
+    wanted = json.dumps(list(numbers)) if kind == "sqlite" else list(numbers)
+    rows = execute(connection, _LISTED[kind], (run_id, wanted), rows=True)
     return {
-        row.n: StoredPayload(
-            n=row.n,
-            media=row.media,
-            body=None if row.body is None else bytes(row.body),
-            digest=bytes(row.digest),
-            salt=None if row.salt is None else bytes(row.salt),
+        n: StoredPayload(
+            n=n,
+            media=media,
+            body=None if body is None else bytes(body),
+            digest=bytes(digest),
+            salt=None if salt is None else bytes(salt),
         )
-        for row in rows
+        for n, media, body, digest, salt in rows
     }
 
 

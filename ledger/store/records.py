@@ -33,14 +33,14 @@ class Decision:
     `decide` makes the change from facts; it runs again inside the transaction when the run has
     moved since `change` was made, so it must be pure. With a guard the record is written only
     under that ownership; without one (an operator's command) only the version counts. `evidence`
-    is what must not be lost if the guard fails: the outcome may be the only copy of an id.
+    makes what must not be lost if the guard fails: the outcome may be the only copy of an id.
     """
 
     run_id: int
     decide: Callable[[Facts], Change]
     change: Change | None = None
     guard: Guard | None = None
-    evidence: bytes | None = None
+    evidence: Callable[[], bytes] | None = None
 
 
 Record = Submission | Decision

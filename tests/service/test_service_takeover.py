@@ -64,7 +64,7 @@ class Hand:
             decide=make,
             change=make(facts),
             guard=Guard(self.life, facts.fence),
-            evidence=evidence,
+            evidence=lambda: evidence,
         )
         return self.rig.ledger.writer.put(record).result()
 
