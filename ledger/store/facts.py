@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ledger.core.model import Attempt, Evidence, Facts, Remote, Run, ToolCall
 from ledger.core.policy import Policy
+from ledger.store.fetch import Fetch
 from ledger.store.rows import table_of
 from ledger.store.tables import (
     AttemptRow,
@@ -38,26 +39,20 @@ def load_facts(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Facts
 
 
 def _page(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Facts]:
-    runs = connection.execute(sa.select(RUN).where(RUN.c.id.in_(ids))).all()
-    watches = {
-        row.run_id: row
-        for row in connection.execute(sa.select(WATCH).where(WATCH.c.run_id.in_(ids)))
-    }
-    attempts = _grouped(connection, ATTEMPT, ATTEMPT.c.number, Attempt, ids)
-    remotes = _grouped(connection, REMOTE, REMOTE.c.n, Remote, ids)
-    calls = _grouped(connection, CALL, CALL.c.n, ToolCall, ids)
-    evidence = _evidence(connection, ids)
+    runs = [Run(**dict(zip(RUN_NAMES, row, strict=True))) for row in RUNS.rows(connection, ids)]
+    held = {run_id: (fence, owner) for run_id, fence, owner in WATCHES.rows(connection, ids)}
+    attempts, remotes, calls, evidence = (parts.of(connection, ids) for parts in PARTS)
     return {
-        row.id: Facts(
-            run=run_record(row),
-            attempts=tuple(attempts[row.id]),
-            remotes=tuple(remotes[row.id]),
-            calls=tuple(calls[row.id]),
-            evidence=tuple(evidence[row.id]),
-            fence=watches[row.id].fence if row.id in watches else 0,
-            owner=watches[row.id].owner if row.id in watches else None,
+        run.id: Facts(
+            run=run,
+            attempts=tuple(attempts[run.id]),
+            remotes=tuple(remotes[run.id]),
+            calls=tuple(calls[run.id]),
+            evidence=tuple(evidence[run.id]),
+            fence=held.get(run.id, NOBODY)[0],
+            owner=held.get(run.id, NOBODY)[1],
         )
-        for row in runs
+        for run in runs
     }
 
 
@@ -68,40 +63,45 @@ def run_record(row: sa.Row[Any]) -> Run:
     return Run(**values)
 
 
+def _policy(value: Any) -> Policy:
+    """A policy as the driver gives it: text on SQLite, an object on PostgreSQL."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return policy_record(text)
+
+
 @functools.lru_cache(maxsize=1024)
 def policy_record(text: str) -> Policy:
     """A policy from its JSON; most runs share a few."""
     return Policy.from_json(json.loads(text))
 
 
-def _grouped(
-    connection: sa.Connection,
-    table: sa.Table,
-    order: sa.Column[Any],
-    record: type[Any],
-    ids: Sequence[int],
-) -> dict[int, list[Any]]:
-    names = [entry.name for entry in fields(record)]
-    columns = [table.c.run_id, *(table.c[name] for name in names)]
-    found: dict[int, list[Any]] = defaultdict(list)
-    statement = sa.select(*columns).where(table.c.run_id.in_(ids)).order_by(table.c.run_id, order)
-    for row in connection.execute(statement):
-        found[row[0]].append(record(**dict(zip(names, row[1:], strict=True))))
-    return found
+class _Parts:
+    """The records of one table that belong to runs, in order."""
+
+    def __init__(self, table: sa.Table, record: type[Any], more: str) -> None:
+        self._record = record
+        self._names = [entry.name for entry in fields(record)]
+        self._fetch = Fetch(table, ["run_id", *self._names], more=more)
+
+    def of(self, connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
+        """The records of each run."""
+        found: dict[int, list[Any]] = defaultdict(list)
+        for run_id, *values in self._fetch.rows(connection, ids):
+            found[run_id].append(self._record(**dict(zip(self._names, values, strict=True))))
+        return found
 
 
-def _evidence(connection: sa.Connection, ids: Iterable[int]) -> dict[int, list[Evidence]]:
-    statement = (
-        sa.select(EVIDENCE)
-        .join(RUN, RUN.c.id == EVIDENCE.c.run_id)
-        .where(EVIDENCE.c.run_id.in_(ids), EVIDENCE.c.id > RUN.c.evidence_seen)
-        .where(EVIDENCE.c.body.is_not(None))
-        .order_by(EVIDENCE.c.id)
-    )
-    found: dict[int, list[Evidence]] = defaultdict(list)
-    for row in connection.execute(statement):
-        item = Evidence(
-            id=row.id, source=row.source, body=bytes(row.body), received_at=row.received_at
-        )
-        found[row.run_id].append(item)
-    return found
+UNREAD = (
+    "AND t.id > (SELECT evidence_seen FROM run WHERE run.id = t.run_id) "
+    "AND t.body IS NOT NULL ORDER BY t.id"
+)
+NOBODY = (0, None)
+RUN_NAMES = tuple(entry.name for entry in fields(Run))
+RUNS = Fetch(RUN, RUN_NAMES, key="id", decoders={"policy": _policy})
+WATCHES = Fetch(WATCH, ("run_id", "fence", "owner"))
+PARTS = (
+    _Parts(ATTEMPT, Attempt, "ORDER BY t.run_id, t.number"),
+    _Parts(REMOTE, Remote, "ORDER BY t.run_id, t.n"),
+    _Parts(CALL, ToolCall, "ORDER BY t.run_id, t.n"),
+    _Parts(EVIDENCE, Evidence, UNREAD),
+)
