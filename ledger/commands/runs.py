@@ -112,8 +112,8 @@ def restart(
 
 
 def recheck(runs: Runs, form: Out = Format.table) -> None:
-    """Have the owner look at runs at once."""
-    _each(runs, "recheck", lambda x, name: x.note(name, "recheck"), True, False, form)
+    """Have upstream's objects read at once, also those of runs which have their verdict."""
+    _each(runs, "recheck", lambda x, name: x.recheck(name), True, False, form)
 
 
 def note(

@@ -20,6 +20,8 @@ TAIL_SECONDS: Final = 3_600.0
 """A remote that lives on after its run's verdict is watched this long."""
 EXPIRY_GRACE_SECONDS: Final = 30.0
 """Upstream may report its own `expires_at` this late before the ledger derives it."""
+RECHECK_SECONDS: Final = 3_600.0
+"""A recheck that upstream does not answer is given up after this."""
 RESEND_SECONDS: Final = 5.0
 """Outputs whose submission is in doubt are sent again after this, if upstream still asks."""
 
@@ -305,9 +307,22 @@ def _tail(facts: Facts, remotes: Sequence[Remote], context: Context) -> Step:
     return min((step for step in waits if isinstance(step, Wait)), key=lambda wait: wait.until)
 
 
+def rechecking(remote: Remote) -> bool:
+    """Whether somebody asked for one more read of an object that had been settled."""
+    return remote.state == RemoteState.confirmed and remote.settle_until is not None
+
+
+def _recheck(remote: Remote, context: Context) -> Step:
+    if remote.settle_until and context.now >= remote.settle_until:
+        return Settle("recheck given up")
+    return _when_due(Observe(remote.n), "recheck", context)
+
+
 def _tail_step(facts: Facts, remote: Remote, context: Context) -> Step:
     if remote.state == RemoteState.intended:
         return Settle("never sent")
+    if rechecking(remote):
+        return _recheck(remote, context)
     if tail_overdue(facts, remote, context.now):
         return Settle("tail given up")
     if remote.state == RemoteState.unknown:

@@ -93,6 +93,10 @@ class AsyncLedger:
         """See Ledger.cancel."""
         return await asyncio.to_thread(self.sync.cancel, run, reason=reason)
 
+    async def recheck(self, run: RunName) -> Run:
+        """See Ledger.recheck."""
+        return await asyncio.to_thread(self.sync.recheck, run)
+
     async def restart(
         self, run: RunName, *, effects: str | None = None, reason: str | None = None
     ) -> Run:

@@ -192,6 +192,13 @@ class Ledger:
         """Write a remark into a run's history; its owner also looks at it at once."""
         return self.command(run, commands.note(text))
 
+    def recheck(self, run: RunName) -> Run:
+        """Have upstream's object read at once, also that of a run which has its verdict.
+
+        What is found changes no verdict: a contradiction is flagged for a person.
+        """
+        return self.command(run, commands.recheck())
+
     def command(self, run: RunName, command: commands.Command) -> Run:
         """Carry out an operator's command on the run as it is at that moment."""
         run_id, actor = self.run_id(run), self._actor

@@ -160,9 +160,6 @@ def test_a_verdict_is_frozen_when_upstream_completes_later(make_rig: MakeRig) ->
 
 
 @SQLITE
-@pytest.mark.xfail(
-    strict=True, reason="recheck writes a note, but a settled remote is never read again"
-)
 def test_a_recheck_finds_the_contradiction(make_rig: MakeRig) -> None:
     """Upstream cancels a run and completes it later: a recheck shows the contradiction."""
     rig = make_rig({"durations": {"in_progress": 5}})
@@ -170,10 +167,25 @@ def test_a_recheck_finds_the_contradiction(make_rig: MakeRig) -> None:
     assert "cancelled" == run.state
     _until_completed(rig)
 
-    rig.ledger.note(run, "recheck")
+    rig.ledger.recheck(run)
     done = rig.settle(run)[0]
 
     assert ("cancelled", "contradiction") == (done.state, done.needs_attention)
+
+
+@SQLITE
+@pytest.mark.parametrize("provider", ["responses", "assistants"])
+def test_a_recheck_that_finds_nothing_new_says_so(rig: Rig, provider: str) -> None:
+    """One more read, in the history; the verdict stands and nothing is watched any more."""
+    run = rig.run("sim-ok", provider)
+    before = rig.kinds(run)
+
+    rig.ledger.recheck(run)
+    done = rig.settle(run)[0]
+
+    assert ("completed", None) == (done.state, done.needs_attention)
+    assert [*before, "noted", "observed"] == rig.kinds(run)
+    assert 0 == rig.count("watch")
 
 
 def _until_completed(rig: Rig) -> None:

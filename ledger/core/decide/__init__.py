@@ -40,6 +40,7 @@ from ledger.core.steps import (
     cancel_given_up,
     harvestable,
     next_step,
+    rechecking,
     tail_overdue,
 )
 from ledger.errors import ObjectMissing, Pause
@@ -206,6 +207,14 @@ def _read_evidence(draft: Draft, context: Context) -> None:
 
 def _give_up(draft: Draft, remote: Remote, context: Context) -> None:
     """A remote that decides nothing any more and will not settle by itself."""
+    if rechecking(remote):
+        if remote.settle_until and context.now < remote.settle_until:
+            return
+        draft.set_remote(remote.n, settled=True, settle_until=None)
+        draft.event(
+            EventKind.settled, source=Source.policy, remote=remote.n, attempt=remote.attempt
+        )
+        return
     overdue = tail_overdue(draft.facts, remote, context.now)
     if remote.state == RemoteState.intended:
         draft.set_remote(remote.n, state=RemoteState.absent, settled=True)

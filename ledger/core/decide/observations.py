@@ -24,7 +24,7 @@ from ledger.core.model import Remote
 from ledger.core.outcome import Failed, Observation
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.results import has_messages
-from ledger.core.steps import Context
+from ledger.core.steps import Context, rechecking
 from ledger.errors import QuotaExhausted, ServiceGone
 
 STATES = {str(state): state for state in State}
@@ -54,7 +54,7 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
         return
     # The account works again, whether or not the object has changed.
     draft.calm(*BLOCKED)
-    if not created and not _news(draft, remote, seen):
+    if not created and not rechecking(remote) and not _news(draft, remote, seen):
         return
     fields = _absorb(draft, remote, seen, created=created)
     remote = draft.remotes[remote.n - 1]

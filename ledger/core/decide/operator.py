@@ -24,7 +24,7 @@ from ledger.core.lifecycle import possible_triggers
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import ToolDone
 from ledger.core.pacing import Look
-from ledger.core.steps import Context
+from ledger.core.steps import RECHECK_SECONDS, Context
 from ledger.errors import InvalidInput, NotAllowed
 
 TEXT_MAX: Final = 2_000
@@ -110,6 +110,22 @@ def note(text: str) -> Command:
 
     def command(draft: Draft) -> None:
         draft.event(EventKind.noted, detail={"text": _bounded(text)})
+
+    return command
+
+
+def recheck() -> Command:
+    """Read the run's newest object at once, also where its verdict is in and nothing is watched."""
+
+    def command(draft: Draft) -> None:
+        draft.event(EventKind.noted, detail={"text": "recheck"})
+        current = draft.facts.current
+        readable = current is not None and current.remote_id and current.kind != RemoteKind.thread
+        if draft.run.final and current is not None and readable:
+            until = draft.after(RECHECK_SECONDS)
+            draft.set_remote(
+                current.n, state=RemoteState.confirmed, settled=False, settle_until=until
+            )
 
     return command
 
