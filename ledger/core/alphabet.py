@@ -124,6 +124,7 @@ class EventKind(StrEnum):
     result_stored = "result_stored"  # the final output was fetched
     tool_requested = "tool_requested"
     tool_started = "tool_started"
+    tool_not_started = "tool_not_started"  # started by the record, and its function never called
     tool_finished = "tool_finished"
     tool_held = "tool_held"  # a call nobody may run by itself
     outputs_sending = "outputs_sending"

@@ -113,11 +113,28 @@ class Elapsed:
     """No call was made: time, evidence or a restart calls for a decision."""
 
 
-Outcome = Observed | Found | Harvested | Failed | ToolDone | Elapsed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolNotStarted:
+    """Tool call `n` was armed, and its function was never called."""
+
+    n: int
+
+
+Outcome = Observed | Found | Harvested | Failed | ToolDone | ToolNotStarted | Elapsed
 
 _CLASSES: Final = {
     cls.__name__: cls
-    for cls in (Observed, Found, Harvested, Failed, ToolDone, Observation, CallRequest, Reply)
+    for cls in (
+        Observed,
+        Found,
+        Harvested,
+        Failed,
+        ToolDone,
+        ToolNotStarted,
+        Observation,
+        CallRequest,
+        Reply,
+    )
 }
 
 
@@ -132,7 +149,7 @@ def load_outcome(body: bytes) -> Outcome:
         loaded = _restore(json.loads(body))
     except (AttributeError, KeyError, RecursionError, TypeError) as error:
         raise ValueError("not an outcome") from error
-    if not isinstance(loaded, Observed | Found | Harvested | Failed | ToolDone):
+    if not isinstance(loaded, Outcome) or isinstance(loaded, Elapsed):
         raise ValueError("not an outcome")
     if isinstance(loaded, Failed) and loaded.error not in ERRORS:
         raise ValueError("not an error that this program knows")

@@ -15,7 +15,7 @@ from ledger.clock import monotonic, pause
 from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
-from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, dump_outcome
+from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.steps import (
     Cancel,
     Context,
@@ -244,7 +244,7 @@ class Driver:
                 entry.due = context.now + timedelta(seconds=REJECTED_SECONDS)
                 await self.reload(entry)
                 return True
-        if not isinstance(outcome, Elapsed | ToolDone):
+        if not isinstance(outcome, Elapsed | ToolDone | ToolNotStarted):
             entry.look = look_after(
                 entry.look,
                 outcome,
@@ -260,7 +260,7 @@ class Driver:
     async def _run_tools(self, entry: Entry, step: RunTools, started: float) -> bool:
         """Run the calls together; each output is committed as soon as it is there."""
         if not await self._fresh(entry, started):
-            return True
+            return await self._not_started(entry, step)
         tasks = [asyncio.create_task(self._tools.run(entry.facts, n)) for n in step.calls]
         kept = True
         try:
@@ -271,6 +271,12 @@ class Driver:
             for pending in tasks:
                 pending.cancel()
         return kept
+
+    async def _not_started(self, entry: Entry, step: RunTools) -> bool:
+        """Take the starts back, or leave them as evidence to whoever has the run now."""
+        entry.due = self._clock() + timedelta(seconds=1)
+        kept = [await self._decide(entry, ToolNotStarted(n=n), Source.policy) for n in step.calls]
+        return all(kept)
 
     async def _commit(
         self,

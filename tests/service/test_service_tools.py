@@ -12,6 +12,8 @@ from service_rig import MakeRig, Rig, shorten, verdict
 from support import SQLITE
 
 from ledger import NotAllowed, ToolCall, tool
+from ledger.service.driver import Driver
+from ledger.service.entry import Entry
 from ledger.store.queries import open_calls
 
 SECRET = "sk-canary-4f9d2c7b1a8e6053"
@@ -273,3 +275,35 @@ def test_secrets_in_a_request_are_named_not_kept(rig: Rig, monkeypatch: pytest.M
 
     assert DONE == verdict(run)
     assert SECRET not in json.dumps(rig.ledger.show(run))
+
+
+@SQLITE
+@FAMILIES
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_call_that_was_armed_and_never_made_is_made_later(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, provider: str, idempotent: bool
+) -> None:
+    """Ownership that cannot be confirmed just before the call costs a second, not a person."""
+    seen: list[str] = []
+
+    @tool(idempotent=idempotent)
+    def lookup(query: str) -> str:
+        seen.append(query)
+        return "found"
+
+    confirm, refused = Driver._fresh, []
+
+    async def doubt(self: Driver, entry: Entry, armed: float) -> bool:
+        if entry.facts.run.state == "requires_action" and not refused:
+            refused.append(entry.facts.run.id)
+            return False
+        return await confirm(self, entry, armed)
+
+    monkeypatch.setattr(Driver, "_fresh", doubt)
+    rig = make_rig(tools=[lookup])
+    run = rig.run("sim-tool", provider, metadata={"sim_tool": "lookup"})
+
+    assert (DONE, 1, 1) == (verdict(run), len(refused), len(seen))
+    assert (0 if idempotent else 1) == rig.kinds(run).count("tool_not_started")
+    assert 2 == rig.kinds(run).count("tool_started")
+    assert ["found"] == outputs(rig, run)

@@ -25,6 +25,7 @@ from ledger.core.outcome import (
     Observed,
     Outcome,
     ToolDone,
+    ToolNotStarted,
     load_outcome,
 )
 from ledger.core.pacing import trouble_is_news
@@ -110,6 +111,8 @@ def _apply(draft: Draft, outcome: Outcome, context: Context) -> None:
             observations.harvested(draft, draft.remotes[n - 1], body)
         case ToolDone():
             calls.tool_done(draft, outcome)
+        case ToolNotStarted():
+            calls.not_started(draft, outcome)
         case Failed(n=n):
             _failed(draft, draft.remotes[n - 1], outcome, context)
         case Elapsed():
@@ -199,7 +202,8 @@ def _read_evidence(draft: Draft, context: Context) -> None:
             outcome = load_outcome(item.body)
         except ValueError:
             continue
-        known = draft.calls if isinstance(outcome, ToolDone) else draft.remotes
+        of_call = isinstance(outcome, ToolDone | ToolNotStarted)
+        known = draft.calls if of_call else draft.remotes
         if not isinstance(outcome, Elapsed) and 1 <= outcome.n <= len(known):
             _apply(draft, outcome, context)
     observations.without_evidence(draft)

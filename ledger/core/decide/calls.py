@@ -20,7 +20,7 @@ from ledger.core.decide.endings import open_remote
 from ledger.core.families import FAMILIES
 from ledger.core.hashing import call_key, canonical_json
 from ledger.core.model import Remote, ToolCall
-from ledger.core.outcome import CallRequest, Failed, Observation, ToolDone
+from ledger.core.outcome import CallRequest, Failed, Observation, ToolDone, ToolNotStarted
 from ledger.core.steps import RESEND_SECONDS, Context, abandoned
 from ledger.errors import Sent
 
@@ -185,6 +185,26 @@ def arm_tools(draft: Draft, numbers: tuple[int, ...], context: Context) -> None:
             detail={"idempotent": spec.idempotent, "again": again},
         )
     draft.calm(Attention.tool_unhandled)
+
+
+def not_started(draft: Draft, outcome: ToolNotStarted) -> None:
+    """Its life was stopped between the record and the call: free to be started, by anyone.
+
+    One that is idempotent is started again anyway, and an earlier start of it may have run.
+    """
+    call = draft.calls[outcome.n - 1]
+    if call.state != CallState.started or call.idempotent is True:
+        return
+    free = draft.set_call(
+        call.n,
+        state=CallState.requested,
+        held=False,
+        idempotent=None,
+        started_at=None,
+        started_by=None,
+    )
+    _call_event(draft, EventKind.tool_not_started, free, source=Source.policy)
+    draft.calm(Attention.unknown_outcome)
 
 
 def tool_done(draft: Draft, outcome: ToolDone, **event: Any) -> None:
