@@ -35,6 +35,7 @@ class Claimer:
             log.warning("life %s is dead; its runs are taken over", other[:8])
             bury = functools.partial(claims.bury, lives=self._store.lives, life_id=other, now=now)
             await self._writer.transact(bury)
+            await asyncio.to_thread(self._store.lives.clear, other)
         self._gone, self._share = [*dead, *overdue], 0
 
     async def claim(self, owned: int) -> tuple[list[Facts], bool]:

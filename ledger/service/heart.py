@@ -44,10 +44,19 @@ class Heart:
 
     async def begin(self) -> None:
         """Take the lock, then write the row: nobody can see a life without its lock."""
-        self._lock = await asyncio.to_thread(self._store.lives.lock, self.life)
-        self._pulse = Pulse(self._lock, self.life.lease_seconds)
+        await self._begin(self.life)
+
+    async def _begin(self, life: Life) -> None:
+        lock = await asyncio.to_thread(self._store.lives.lock, life)
         now = self._clock()
-        await self._writer.transact(lambda c: self._store.lives.begin(c, self.life, now))
+        try:
+            await self._writer.transact(lambda c: self._store.lives.begin(c, life, now))
+        except BaseException:
+            await asyncio.to_thread(lock.release)
+            raise
+        # Only now: what is claimed under a name without a row would be nobody's for ever.
+        self.life, self._lock, self._held = life, lock, True
+        self._pulse = Pulse(lock, life.lease_seconds)
 
     def may_act(self) -> bool:
         """Whether an effect may begin: the lock answers and the lease is young."""
@@ -81,9 +90,8 @@ class Heart:
 
     async def _begin_again(self) -> None:
         old = self._lock
-        self.life = replace(self.life, id=new_life_id())
+        await self._begin(replace(self.life, id=new_life_id()))
         self.rebirths += 1
-        await self.begin()
         if old is not None:
             await asyncio.to_thread(old.release)
 

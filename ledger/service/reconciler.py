@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from ledger.core.model import Facts
 from ledger.core.pacing import Look
@@ -34,6 +35,10 @@ from ledger.store.queries import newest_ids, news_since, one
 from ledger.store.store import Store, add_usage, forget_batches
 from ledger.store.writer import ThreadWriter
 
+CANCEL_SECONDS: Final = 5.0
+"""So long a cancelled task may take to end, before the life ends without it."""
+LIVES_DAYS: Final = 90
+"""So long the row of an ended life says where and in which version it ran."""
 log = logging.getLogger("runward")
 
 
@@ -148,8 +153,7 @@ class Reconciler:
             await self._let_go()
         except asyncio.CancelledError:
             # Interrupted: no grace, but the runs must not wait for a lease to run out.
-            for task in list(self._active):
-                task.cancel()
+            await asyncio.shield(self._cancel_active())
             await asyncio.shield(self._accounts.close())
             await asyncio.shield(self._end("interrupted"))
             raise
@@ -299,6 +303,8 @@ class Reconciler:
         before = now - timedelta(hours=1)
         await self._writer.transact(lambda c: add_usage(c, rows))
         await self._writer.transact(lambda c: forget_batches(c, before))
+        old = now - timedelta(days=LIVES_DAYS)
+        await self._writer.transact(lambda c: self._store.lives.forget(c, old))
         waiting = [e for e in self.agenda.entries.values() if e.look.count and not e.busy]
         await asyncio.gather(*(self.driver.flush(entry) for entry in waiting))
 
@@ -314,12 +320,19 @@ class Reconciler:
             await asyncio.to_thread(self._hints.close)
         await self.heart.end(how)
 
+    async def _cancel_active(self) -> None:
+        """What is under way ends before the runs are given back, not after."""
+        late = list(self._active)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=CANCEL_SECONDS)
+
     async def _let_go(self) -> None:
         """Finish what is under way within the grace, write what is in memory, give runs back."""
         if self._active:
             await asyncio.wait(self._active, timeout=self._options.grace_seconds)
-        for task in list(self._active):
-            task.cancel()
+        await self._cancel_active()
         with contextlib.suppress(DatabaseError):
             await self._flush(self._clock())
         await self._end("drained")

@@ -188,6 +188,15 @@ class Lives:
         )
         connection.execute(statement)
 
+    def forget(self, connection: sa.Connection, before: datetime) -> None:
+        """Drop the rows of lives that ended before."""
+        connection.execute(sa.delete(WORKER).where(WORKER.c.ended_at < before))
+
+    def clear(self, life_id: str) -> None:
+        """Remove the lock file that a dead life left behind."""
+        if self._folder is not None:
+            (self._folder / f"{life_id}.lock").unlink(missing_ok=True)
+
     def alive(self, connection: sa.Connection) -> list[sa.Row[Any]]:
         """The rows of lives that nobody has declared ended."""
         return list(connection.execute(sa.select(WORKER).where(WORKER.c.ended_at.is_(None))).all())

@@ -153,7 +153,7 @@ def test_a_terminated_daemon_drains(rig: Rig, start_daemon: StartDaemon) -> None
     assert 3 == rig.count("watch")
 
 
-def test_a_killed_daemon_is_succeeded(rig: Rig, start_daemon: StartDaemon) -> None:
+def test_a_killed_daemon_is_succeeded(rig: Rig, start_daemon: StartDaemon, tmp_path: Path) -> None:
     """After kill -9 a second daemon takes the runs over at once and finishes everything."""
     runs = [
         rig.submit(model, provider)
@@ -175,6 +175,7 @@ def test_a_killed_daemon_is_succeeded(rig: Rig, start_daemon: StartDaemon) -> No
     assert {1} == {len(rig.made(run, "responses.create")) for run in runs[:3]}
     ends = rig.rows('SELECT "end" FROM worker ORDER BY started_at')
     assert ["died", "drained"] == [row[0] for row in ends]
+    assert [] == list(tmp_path.rglob("*.lock"))
 
 
 @SQLITE
