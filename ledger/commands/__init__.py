@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from ledger.errors import RunwardError
 
@@ -13,8 +14,11 @@ def main() -> None:
     """The entry of `runward`, `python -m ledger` and `python cli.py`."""
     from ledger.commands.app import app
 
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        app(prog_name="runward", standalone_mode=False)
+        # What an interrupt ended is returned, not raised.
+        code = app(prog_name="runward", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except RunwardError as error:
         fail(error)
     except KeyboardInterrupt:
@@ -25,6 +29,13 @@ def main() -> None:
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         _click_or_raise(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    """End as an interrupt does: runs are given back, transactions rolled back."""
+    sys.exit(128 + number)
 
 
 def fail(error: RunwardError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -100,17 +101,26 @@ def events(
     """A run's history."""
     with opened() as ledger:
         found = ledger.events(run, follow=follow, after=after)
+        if follow and form == Format.table:
+            # A table has to know its widest cell, and so its end.
+            _print_lines(found)
+            return
         print_rows(found, form=form, columns=EVENT_COLUMNS, name="seq")
 
 
 def watch(run: OneRun) -> None:
     """Follow a run until its verdict; drives nothing."""
     with opened() as ledger:
-        for event in ledger.events(run, follow=True):
-            moved = f"{event['from']} -> {event['to']}" if event["to"] else ""
-            parts = (event["recorded_at"], event["kind"], moved, event["error_code"] or "")
-            print("  ".join(part for part in parts if part), flush=True)
+        _print_lines(ledger.events(run, follow=True))
         print(ledger.get(run).state)
+
+
+def _print_lines(events: Iterable[dict[str, Any]]) -> None:
+    """Events as they come, a line each."""
+    for event in events:
+        moved = f"{event['from']} -> {event['to']}" if event["to"] else ""
+        parts = (event["recorded_at"], event["kind"], moved, event["error_code"] or "")
+        print("  ".join(part for part in parts if part), flush=True)
 
 
 def verify(

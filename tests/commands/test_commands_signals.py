@@ -1,0 +1,53 @@
+"""Signals from outside, to real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from support import SQLITE
+
+from ledger.clock import wait_until
+from ledger.simulator import Simulator
+
+ROOT = Path(__file__).parents[2]
+
+
+@SQLITE
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("verb", [("wait",), ("events", "--follow")], ids=["wait", "follow"])
+def test_a_signal_ends_a_wait_with_its_own_code(
+    runward: CommandLine,
+    sim: Simulator,
+    database_url: str,
+    number: signal.Signals,
+    verb: tuple[str, ...],
+) -> None:
+    """130 and 143; the run is given back, and no lock is left."""
+    run = runward.submit("sim-stuck-in_progress")
+    drives = verb == ("wait",)
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "ledger", "-d", database_url, verb[0], run, *verb[1:]],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert waiting.stdout is not None
+    if drives:
+        assert wait_until(lambda: len(sim.log()) > 0, seconds=20)
+    else:
+        waiting.stdout.readline()
+
+    waiting.send_signal(number)
+    _, said = waiting.communicate(timeout=20)
+
+    assert (128 + number, b"") == (waiting.returncode, said)
+    lives = runward("workers", "list", "--all", "-o", "json").json
+    assert (["ended: interrupted"] if drives else []) == [life["state"] for life in lives]
+    assert 0 == runward("cancel", run, "-o", "json").code
+    assert [] == list(Path(database_url.removeprefix("sqlite:///")).parent.rglob("*.lock"))
