@@ -70,7 +70,19 @@ def judge_request(provider: str, request: Mapping[str, Any]) -> dict[str, Any]:
     if judged.get("model") is not None:
         judge_name("model", judged["model"])
     _judge_metadata(judged)
+    _judge_tools(judged.get("tools"))
     return judged
+
+
+def _judge_tools(tools: object) -> None:
+    """What else a tool holds is upstream's to judge: servers differ."""
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        raise InvalidInput(f"`tools` is a list of tool objects, not {_named(tools)}")
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise InvalidInput(f"`tools[{index}]` is an object, not {_named(tool)}")
 
 
 def parse_json_request(text: bytes) -> Any:

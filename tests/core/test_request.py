@@ -97,6 +97,15 @@ def test_a_response_needs_a_model_and_an_input() -> None:
     assert judge_request("responses", {"prompt": {"id": "pmpt_1"}})
 
 
+@pytest.mark.parametrize("tools", ["all", {"type": "function"}, 1, ["lookup"], [None]])
+@pytest.mark.parametrize(("provider", "request_"), [("responses", RESPONSE), ("assistants", RUN)])
+def test_tools_are_a_list_of_objects(
+    provider: str, request_: dict[str, Any], tools: object
+) -> None:
+    with pytest.raises(InvalidInput, match="`tools"):
+        judge_request(provider, request_ | {"tools": tools})
+
+
 @pytest.mark.parametrize("model", ["", " ", "a\nb", "a\u200bb", "x" * 257, 17, {}])
 def test_a_model_has_a_printable_name(model: object) -> None:
     assert "`model`" in response_refused(model=model)
