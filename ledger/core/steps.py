@@ -18,6 +18,8 @@ CANCELS_MAX: Final = 4
 """So many times a cancel is sent for one remote."""
 TAIL_SECONDS: Final = 3_600.0
 """A remote that lives on after its run's verdict is watched this long."""
+UNCANCELLED_SECONDS: Final = 86_400.0
+"""The same for one that no cancel could be sent for, as while its account is stopped."""
 EXPIRY_GRACE_SECONDS: Final = 30.0
 """Upstream may report its own `expires_at` this late before the ledger derives it."""
 RECHECK_SECONDS: Final = 3_600.0
@@ -290,9 +292,13 @@ def _submission(calls: Sequence[ToolCall], remote: Remote, context: Context) -> 
 def tail_overdue(facts: Facts, remote: Remote, now: datetime) -> bool:
     """Whether a remote that decides nothing any more has been watched long enough.
 
-    One that holds up a restart is given up sooner.
+    One that holds up a restart is given up sooner; one that was found late, or after a long time
+    without a life, is called off first, because it costs money.
     """
-    since = facts.attempts[remote.attempt - 1].ended_at or facts.run.finished_at or now
+    ended = facts.attempts[remote.attempt - 1].ended_at or facts.run.finished_at or now
+    if remote.state == RemoteState.confirmed and remote.cancel_sent_at is None:
+        return now >= _later(ended, UNCANCELLED_SECONDS)
+    since = max(ended, remote.cancel_sent_at or ended)
     return now >= _later(since, TAIL_SECONDS if facts.run.final else CANCEL_SECONDS)
 
 

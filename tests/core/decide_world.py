@@ -47,6 +47,7 @@ from ledger.core.policy import Policy, RestartRule
 from ledger.core.reading import read_object
 from ledger.core.steps import (
     TAIL_SECONDS,
+    UNCANCELLED_SECONDS,
     Cancel,
     Context,
     Create,
@@ -159,7 +160,7 @@ class World:
             if not self.facts.watched:
                 return
             self.move()
-            self.now += timedelta(seconds=TAIL_SECONDS / 20)
+            self.now += timedelta(seconds=UNCANCELLED_SECONDS / 100)
         raise AssertionError(self.story("a tail is watched for ever"))
 
     def recover(self) -> None:

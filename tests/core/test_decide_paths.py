@@ -35,6 +35,7 @@ from ledger.core.policy import Policy, RestartRule
 from ledger.core.reading import read_object
 from ledger.core.steps import (
     TAIL_SECONDS,
+    UNCANCELLED_SECONDS,
     Cancel,
     Context,
     Create,
@@ -527,6 +528,25 @@ def test_a_tail_that_never_settles_is_given_up_and_listed() -> None:
     play = Play(policy=Policy(deadline_seconds=60)).create(response()).wait(60).settle()
     play.arm(Cancel)
     play.wait(TAIL_SECONDS).settle()
+
+    assert (State.expired, Attention.tail_unsettled) == play.state
+    assert not play.facts.watched
+
+
+def test_a_tail_that_nobody_looked_at_for_hours_is_called_off_first() -> None:
+    """No life was there when it was due: it still costs money, so it gets its cancel."""
+    play = Play(policy=Policy(deadline_seconds=60)).create(response()).wait(60).settle()
+    play.wait(3 * TAIL_SECONDS)
+    play.arm(Cancel).saw(response("cancelled"))
+
+    assert (State.expired, None) == play.state
+    assert not play.facts.watched
+
+
+def test_a_tail_that_no_cancel_can_be_sent_for_is_given_up_after_a_day() -> None:
+    """As while its account is stopped."""
+    play = Play(policy=Policy(deadline_seconds=60)).create(response()).wait(60).settle()
+    play.wait(UNCANCELLED_SECONDS).settle()
 
     assert (State.expired, Attention.tail_unsettled) == play.state
     assert not play.facts.watched
