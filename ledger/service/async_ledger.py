@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
@@ -82,8 +85,36 @@ class AsyncLedger:
     async def wait(
         self, run: RunName, *, timeout: float | str | None = None, drive: str = "auto"
     ) -> Run:
-        """See Ledger.wait."""
-        return await asyncio.to_thread(self.sync.wait, run, timeout=timeout, drive=drive)
+        """See Ledger.wait. Cancelling the task ends the wait; the run goes on."""
+        run_id = await asyncio.to_thread(self.sync.run_id, run)
+        await self.wait_for([run_id], timeout=timeout, drive=drive)
+        return await self.get(run_id)
+
+    async def wait_for(
+        self,
+        run_ids: Sequence[int],
+        *,
+        timeout: float | str | None = None,
+        drive: str = "auto",
+    ) -> None:
+        """See Ledger.wait_for. Each wait has a thread of its own: it may last for days, and the
+        loop's few threads are for short calls."""
+        stop = threading.Event()
+        call = functools.partial(
+            self.sync.wait_for, run_ids, timeout=timeout, drive=drive, stopped=stop.is_set
+        )
+        ended = asyncio.wrap_future(_in_own_thread(call))
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            stop.set()
+            # Its life gives the run back before the caller goes on, or closes the ledger.
+            await asyncio.wait([ended])
+            raise
+
+    async def note(self, run: RunName, text: str) -> Run:
+        """See Ledger.note."""
+        return await asyncio.to_thread(self.sync.note, run, text)
 
     async def result(self, run: RunName) -> str:
         """See Ledger.result."""
@@ -116,3 +147,19 @@ class AsyncLedger:
     async def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
         """See Ledger.verify."""
         return await asyncio.to_thread(self.sync.verify, runs)
+
+
+def _in_own_thread(call: Callable[[], None]) -> Future[None]:
+    """Run a call in a thread of its own; a process that exits does not wait for it."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            call()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=work, name="runward-wait", daemon=True).start()
+    return future

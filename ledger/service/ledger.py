@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,12 +16,12 @@ from ledger.core.alphabet import Effects, RemoteKind
 from ledger.core.decide import operator as commands
 from ledger.core.hashing import canonical_json
 from ledger.core.model import Facts, Run
-from ledger.core.policy import parse_duration
 from ledger.core.query import parse_query
 from ledger.core.request import judge_key, judge_name, judge_tags
 from ledger.core.results import output_text
 from ledger.errors import (
     Conflict,
+    DatabaseError,
     ForkedLedger,
     InvalidInput,
     RunFailed,
@@ -30,7 +32,7 @@ from ledger.service.accounts import Credential
 from ledger.service.judging import Judge
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, run_whole
-from ledger.service.waiting import Waiter
+from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
 from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of, remote_holder
 from ledger.store.records import Decision, Record, Rejected, Result, Submission, Written
@@ -41,6 +43,8 @@ from ledger.store.writer import ThreadWriter
 T = TypeVar("T")
 RunName = Run | int | str
 SUBMIT_MAX = 10_000
+CLOSE_SECONDS = 10.0
+"""So long a close lets the waits of other threads give their runs back."""
 
 
 class Ledger:
@@ -49,7 +53,9 @@ class Ledger:
     def __init__(
         self, store: Store, settings: Settings, toolbox: Toolbox, *, actor: str, profile: str
     ) -> None:
-        self.store, self.settings, self.toolbox = store, settings, toolbox
+        self._store, self.settings, self.toolbox = store, settings, toolbox
+        self._closed = threading.Event()
+        self._waits, self._waited = 0, threading.Condition()
         self._judge = Judge(settings, actor=actor, profile=profile)
         self._actor = actor
         self._pid = os.getpid()
@@ -90,11 +96,35 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Write what is waiting and close the database."""
-        if self._writer is not None and self._pid == os.getpid():
+        """End the waits of other threads, write what is waiting and close the database.
+
+        In a forked child nothing is closed: the connections are the parent's.
+        """
+        if self._pid != os.getpid():
+            return
+        self._closed.set()
+        with self._waited:
+            self._waited.wait_for(lambda: not self._waits, CLOSE_SECONDS)
+        if self._writer is not None:
             self._writer.close()
-            self._writer = None
-        self.store.close()
+        self._store.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed.is_set()
+
+    @property
+    def store(self) -> Store:
+        """The database. Raises ForkedLedger in a forked child, DatabaseError once closed."""
+        if self._pid != os.getpid():
+            raise ForkedLedger(
+                "this Ledger was opened before a fork; connections and locks do not survive one",
+                hint="call Ledger.open again in the child",
+            )
+        if self.closed:
+            raise DatabaseError("this ledger is closed", hint="call Ledger.open again")
+        return self._store
 
     @property
     def credentials(self) -> dict[tuple[str, str, str], Credential]:
@@ -104,13 +134,9 @@ class Ledger:
     @property
     def writer(self) -> ThreadWriter:
         """The writer of this process, started on first use."""
-        if self._pid != os.getpid():
-            raise ForkedLedger(
-                "this Ledger was opened before a fork; connections and locks do not survive one",
-                hint="call Ledger.open again in the child",
-            )
+        store = self.store
         if self._writer is None:
-            self._writer = self.store.thread_writer()
+            self._writer = store.thread_writer()
         return self._writer
 
     # -- writing ---------------------------------------------------------------------------
@@ -323,10 +349,35 @@ class Ledger:
         timeout: float | str | None = None,
         drive: str = "auto",
         done: Callable[[Mapping[int, Run]], bool] | None = None,
+        stopped: Callable[[], bool] = bool,
     ) -> None:
-        """Wait until `done` holds for these runs; by default, until all have a verdict."""
-        seconds = None if timeout is None else parse_duration(timeout)
-        Waiter(self, run_ids, seconds=seconds, drive=drive, done=done).wait()
+        """Wait until `done` holds for these runs; by default, until all have a verdict.
+
+        `stopped` is asked several times a second; once it holds the wait ends without an error.
+        Raises WaitTimeout, NotFound, and DatabaseError when the ledger is closed meanwhile.
+        """
+        seconds = judge_wait(timeout, drive)
+        ids = [self.run_id(run_id) for run_id in run_ids]
+
+        def over() -> bool:
+            return self.closed or stopped()
+
+        with self._waiting():
+            Waiter(self, ids, seconds=seconds, drive=drive, done=done, stopped=over).wait()
+        if not stopped():
+            # Raises when it was the closing that ended the wait.
+            _ = self.store
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        with self._waited:
+            self._waits += 1
+        try:
+            yield
+        finally:
+            with self._waited:
+                self._waits -= 1
+                self._waited.notify_all()
 
     def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
         """Recompute the hash chain of all runs, or of some."""

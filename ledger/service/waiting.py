@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.clock import monotonic
 from ledger.core.model import Run
+from ledger.core.policy import parse_duration
 from ledger.errors import InvalidInput, WaitTimeout
 from ledger.service.workers import daemon_alive, make_reconciler
 from ledger.store.facts import load_facts
@@ -21,7 +22,21 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.2
 ALIVE_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 2.0
+SECONDS_MAX: Final = 10_000_000
 Done = Callable[[Mapping[int, Run]], bool]
+Stopped = Callable[[], bool]
+
+
+def judge_wait(timeout: float | str | None, drive: str) -> float | None:
+    """The timeout of a wait in seconds. Raises InvalidInput, as for a `drive` that is none."""
+    if drive not in ("auto", "never"):
+        raise InvalidInput(f"drive must be auto or never, not {drive!r}")
+    if timeout is None:
+        return None
+    seconds = parse_duration(timeout)
+    if not 0 <= seconds <= SECONDS_MAX:
+        raise InvalidInput(f"the timeout must be between 0 and {SECONDS_MAX:,} s, not {seconds:g}")
+    return seconds
 
 
 class Waiter:
@@ -35,17 +50,15 @@ class Waiter:
         seconds: float | None,
         drive: str,
         done: Done | None,
+        stopped: Stopped,
     ) -> None:
-        if drive not in ("auto", "never"):
-            raise InvalidInput(f"drive must be auto or never, not {drive!r}")
-        if seconds is not None and not 0 <= seconds <= 10_000_000:
-            raise InvalidInput(f"the timeout must be between 0 and 10,000,000 s, not {seconds:g}")
+        self._stopped = stopped
         self._ledger, self._ids, self._drive = ledger, list(run_ids), drive
         self._end = None if seconds is None else monotonic() + seconds
         self._judge = done or (lambda runs: all(run.final for run in runs.values()))
 
     def wait(self) -> None:
-        """Raises WaitTimeout; the runs go on."""
+        """Until the runs are done, or somebody stops the wait. Raises WaitTimeout."""
         changed = threading.Event()
         hints = subscribe(self._ledger.store, self._ledger.writer, changed.set)
         try:
@@ -55,7 +68,7 @@ class Waiter:
 
     def _wait(self, changed: threading.Event) -> None:
         checked = monotonic() - ALIVE_SECONDS
-        while not self._done():
+        while not self._stopped() and not self._done():
             self._check_time()
             if self._drive == "auto" and monotonic() - checked >= ALIVE_SECONDS:
                 checked = monotonic()
@@ -69,6 +82,9 @@ class Waiter:
         ids = self._ids
         facts = self._ledger.store.read(lambda c: load_facts(c, ids))
         return self._judge({run_id: found.run for run_id, found in facts.items()})
+
+    def _over(self) -> bool:
+        return self._stopped() or self._late() or self._done()
 
     def _late(self) -> bool:
         return self._end is not None and monotonic() >= self._end
@@ -90,4 +106,4 @@ class Waiter:
             self._ledger, role="wait", only=only, grace_seconds=GRACE_SECONDS
         )
         await reconciler.begin()
-        await reconciler.run(asyncio.Event(), until=lambda: self._done() or self._late())
+        await reconciler.run(asyncio.Event(), until=self._over)

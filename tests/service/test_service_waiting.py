@@ -12,7 +12,17 @@ import pytest
 from service_rig import KEY, ROOT, MakeRig, Rig, request, verdict
 from support import SQLITE
 
-from ledger import AsyncLedger, Conflict, InvalidInput, Ledger, StillPending, WaitTimeout, tool
+from ledger import (
+    AsyncLedger,
+    Conflict,
+    InvalidInput,
+    Ledger,
+    NotFound,
+    StillPending,
+    WaitTimeout,
+    tool,
+)
+from ledger.errors import DatabaseError
 
 DONE = ("completed", 1, None, None, None)
 
@@ -131,6 +141,77 @@ def test_the_async_ledger_answers_restarts_and_adopts(make_rig: MakeRig) -> None
     ) == asyncio.run(work())  # fmt: skip
 
 
+@SQLITE
+def test_a_cancelled_wait_ends_and_gives_its_run_back(rig: Rig) -> None:
+    """The task's cancellation reaches the life that drove the run, before the caller goes on."""
+
+    async def work() -> None:
+        async with await AsyncLedger.open(rig.url) as ledger:
+            run = await ledger.submit(**request("sim-stuck-in_progress"))
+            waiting = asyncio.create_task(ledger.wait(run))
+            while (await ledger.get(run)).state != "in_progress":
+                assert not waiting.done()
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert [("wait", "drained")] == [
+                tuple(r) for r in rig.rows('SELECT role, "end" FROM worker')
+            ]
+            assert 1 == rig.scalar("SELECT count(*) FROM watch WHERE owner IS NULL")
+
+    asyncio.run(work())
+
+
+@SQLITE
+def test_waits_leave_the_other_calls_their_threads(rig: Rig) -> None:
+    """More waits than the loop has threads, and a call still gets through."""
+
+    async def work() -> None:
+        async with await AsyncLedger.open(rig.url) as ledger:
+            runs = [await ledger.submit(**request("sim-ok")) for _ in range(40)]
+            waits = [asyncio.create_task(ledger.wait(run, drive="never")) for run in runs]
+            await asyncio.sleep(0)
+            assert "queued" == (await asyncio.wait_for(ledger.get(runs[0]), 10)).state
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    asyncio.run(work())
+
+
+@SQLITE
+def test_closing_the_ledger_ends_its_waits(rig: Rig) -> None:
+    """A wait in another thread raises, and nothing goes on behind the program's back."""
+    run = rig.submit("sim-stuck-in_progress")
+    caught: list[BaseException] = []
+    ledger = Ledger.open(rig.url)
+
+    def work() -> None:
+        try:
+            ledger.wait(run)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    rig.expect(lambda: rig.ledger.get(run).state == "in_progress")
+    ledger.close()
+    thread.join(20)
+
+    assert ["DatabaseError"] == [type(error).__name__ for error in caught]
+    assert ["drained"] == [row[0] for row in rig.rows('SELECT "end" FROM worker')]
+    for call in (ledger.get, ledger.cancel, ledger.wait):
+        with pytest.raises(DatabaseError, match="closed"):
+            call(run)
+
+
+@SQLITE
+def test_a_wait_for_a_run_that_is_not_there_is_an_error(rig: Rig) -> None:
+    """Not a wait that ends at once."""
+    with pytest.raises(NotFound):
+        rig.ledger.wait_for([999])
+
+
 FORK = """
 import os, sys
 from ledger import ForkedLedger, Ledger
@@ -139,9 +220,15 @@ with Ledger.open(sys.argv[1]) as ledger:
     child = os.fork()
     if child == 0:
         try:
+            ledger.get(1)
+            os._exit(1)
+        except ForkedLedger:
+            pass
+        try:
             ledger.submit(model="sim-ok", input="hello")
         except ForkedLedger as error:
             print(error.message, "|", error.hint, flush=True)
+            ledger.close()
             os._exit(17)
         os._exit(1)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
