@@ -42,6 +42,10 @@ class Profile(BaseModel):
     organization: str | None = None
 
 
+APART = ("RUNWARD_TEST_", "RUNWARD_DEMO_")
+"""What our own tests and the demo say to each other."""
+
+
 class Settings(BaseSettings):
     """Everything that can be configured. Secrets are not: only the names of their variables."""
 
@@ -126,6 +130,8 @@ def load_settings(**given: Any) -> Settings:
     Raises ConfigurationError, naming the key and what was expected.
     """
     flags = {name: value for name, value in given.items() if value is not None}
+    _refuse_unknown(flags, set(Settings.model_fields), "settings")
+    _check_environment()
     secrets = SECRETS_DIR if SECRETS_DIR.is_dir() else None
     try:
         return Settings(_secrets_dir=secrets, **flags)  # type: ignore[call-arg]
@@ -148,6 +154,19 @@ def config_path() -> Path | None:
         Path("/etc/runward/config.toml"),
     )
     return next((place for place in places if place.is_file()), None)
+
+
+def _check_environment() -> None:
+    """A variable that nobody reads is a typing error, and would otherwise be one in silence."""
+    known = {"RUNWARD_CONFIG"}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [f"RUNWARD_{name}"]
+        known |= {str(choice).upper() for choice in choices}
+    ours = [name for name in os.environ if name.upper().startswith("RUNWARD_")]
+    given = {name: name.upper().partition("__")[0] for name in ours}
+    unread = [n for n, stem in given.items() if stem not in known and not stem.startswith(APART)]
+    _refuse_unknown(dict.fromkeys(unread), known, "environment")
 
 
 def _check_keys(path: Path) -> None:

@@ -95,6 +95,7 @@ def submit(
         "profile": State.profile if State.profile != "default" else None,
     }
     requests = _requests(file, {k: v for k, v in flags.items() if v is not None})
+    _judge_wait(timeout, drive)
     with opened(tools=tools) as ledger:
         if dry_run:
             ledger.check(requests)
@@ -104,6 +105,13 @@ def submit(
         if wait:
             ledger.wait_for(ids, timeout=timeout, drive=drive)
         _report(ledger, ids, form, waited=wait)
+
+
+def _judge_wait(timeout: str | None, drive: str) -> None:
+    """Before anything is written: a run that a typing error left behind would be paid for."""
+    from ledger.service.waiting import judge_wait
+
+    judge_wait(timeout, drive)
 
 
 def _report(ledger: Any, ids: list[int], form: Format, *, waited: bool) -> None:
@@ -141,8 +149,8 @@ def _requests(file: str | None, flags: dict[str, Any]) -> list[dict[str, Any]]:
     if file is None:
         return [flags]
     text = _read(file)
-    lines = text.splitlines() if file.endswith(".ndjson") else [text]
-    if file == "-" and text.count(b"\n") > 1 and not _is_one(text):
+    lines = text.splitlines() if file.endswith((".ndjson", ".jsonl")) else [text]
+    if file == "-" and b"\n" in text.strip() and not _is_one(text):
         lines = text.splitlines()
     values = []
     for number, line in enumerate(lines, start=1):

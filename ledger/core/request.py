@@ -52,7 +52,7 @@ def judge_request(provider: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InvalidInput, or SecretInRequest for a literal secret; the text never holds the secret.
     """
-    if provider not in FAMILIES:
+    if not isinstance(provider, str) or provider not in FAMILIES:
         raise InvalidInput(
             f"there is no provider {str(provider)[:40]!r}; known: {', '.join(FAMILIES)}"
         )
@@ -111,6 +111,15 @@ def parse_json_request(text: bytes) -> Any:
 def judge_key(key: object) -> str:
     """A run's key: 1 to 256 characters, none of them a control character, not only blanks."""
     return _judge_text("the key", key, KEY_CHARS_MAX)
+
+
+def judge_number(field: str, value: object) -> int:
+    """A number of a row: whole, not negative, and one that a database can hold."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidInput(f"`{field}` is a whole number, not {_named(value)}")
+    if not 0 <= value < 2**63:
+        raise InvalidInput(f"`{field}` is a number from 0 to {2**63 - 1}")
+    return value
 
 
 def judge_tags(tags: Mapping[str, Any]) -> dict[str, str]:

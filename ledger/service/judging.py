@@ -32,6 +32,8 @@ class Judge:
         Raises InvalidInput, naming the `place` of the request among many, or MissingCredential.
         """
         try:
+            if not isinstance(request, Mapping):
+                raise InvalidInput("a request is a mapping of names to values")
             return self._judge(dict(request))
         except InvalidInput as error:
             if place is None:

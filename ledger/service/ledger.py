@@ -12,12 +12,14 @@ from typing import Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
 from ledger.core.accept import Adoption, NewRun
-from ledger.core.alphabet import Effects, RemoteKind
+from ledger.core.alphabet import RemoteKind
 from ledger.core.decide import operator as commands
+from ledger.core.families import FAMILIES
 from ledger.core.hashing import canonical_json
 from ledger.core.model import Facts, Run
+from ledger.core.policy import parse_effects
 from ledger.core.query import parse_query
-from ledger.core.request import judge_key, judge_name, judge_tags
+from ledger.core.request import judge_id, judge_key, judge_name, judge_number, judge_tags
 from ledger.core.results import output_text
 from ledger.errors import (
     Conflict,
@@ -176,6 +178,8 @@ class Ledger:
 
     def check(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[NewRun, str]]:
         """Judge requests as `submit_many` does, and write nothing."""
+        if not isinstance(requests, list | tuple):
+            raise InvalidInput("requests are given as a list")
         if len(requests) > SUBMIT_MAX:
             raise InvalidInput(f"{len(requests)} requests at once; the limit is {SUBMIT_MAX}")
         many = len(requests) > 1
@@ -206,7 +210,7 @@ class Ledger:
         self, run: RunName, *, effects: str | None = None, reason: str | None = None
     ) -> Run:
         """Open the next attempt of a run that ended. Raises NotAllowed, saying why not."""
-        chosen = Effects(effects) if effects else None
+        chosen = parse_effects(effects) if effects else None
         return self.command(run, commands.restart_run(chosen, reason))
 
     def answer(self, run: RunName, call_id: str, output: str, *, is_error: bool = False) -> Run:
@@ -247,6 +251,11 @@ class Ledger:
         """Start to watch an upstream object made elsewhere, or (with `run`) say which object an
         unclear create made."""
         judge_name("id", remote_id)
+        if not isinstance(provider, str) or provider not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise InvalidInput(f"there is no provider {str(provider)[:40]!r}; known: {known}")
+        if thread is not None:
+            judge_id("thread", thread)
         if run is None and provider == "assistants" and not thread:
             raise InvalidInput("a thread run is found by two ids: give the thread too")
         holder = self.store.read(lambda c: remote_holder(c, remote_id, thread or ""))
@@ -256,14 +265,18 @@ class Ledger:
             return self.command(run, commands.adopt_into(remote_id))
         profile = settings.pop("profile", None) or self._judge.profile
         kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
+        policy = self._judge.policy(settings, restart="none")
+        tags = judge_tags(settings.pop("tags", None) or {})
+        if settings:
+            raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")
         new = NewRun(
             key=judge_key(key) if key else f"adopted-{provider}-{remote_id}"[:256],
             provider=provider,
             account_id=self.account_id(provider, profile),
             request=canonical_json({"adopted": remote_id, "thread_id": thread}),
             serial_key=thread,
-            tags=judge_tags(settings.pop("tags", None) or {}),
-            policy=self._judge.policy(settings, restart="none"),
+            tags=tags,
+            policy=policy,
             actor=self._actor,
             adopt=Adoption(kind=kind, remote_id=remote_id, parent_id=thread or ""),
         )
@@ -275,8 +288,10 @@ class Ledger:
         """The number of a run given as record, number, key or upstream id. Raises NotFound."""
         if isinstance(run, Run):
             return run.id
-        if isinstance(run, int):
+        if isinstance(run, int) and not isinstance(run, bool):
             return self.store.read(lambda c: one(c, run)).run.id
+        if not isinstance(run, str):
+            raise InvalidInput(f"a run is named by number, key or id, not {type(run).__name__}")
         return self.store.read(lambda c: find_run(c, run))
 
     def get(self, run: RunName) -> Run:
@@ -296,6 +311,8 @@ class Ledger:
 
     def runs(self, query: str = "", *, limit: int = 100, before: int | None = None) -> list[Run]:
         """Runs that match a query, the newest first; `before` continues below that number."""
+        before = None if before is None else judge_number("before", before)
+        limit = judge_number("limit", limit)
         terms = parse_query(query, now=utcnow())
         return self.store.read(lambda c: list_runs(c, terms, limit=limit, before=before))
 
@@ -303,7 +320,7 @@ class Ledger:
         self, run: RunName, *, follow: bool = False, after: int = 0
     ) -> Iterator[dict[str, Any]]:
         """A run's events in order; with `follow` until it has a verdict."""
-        run_id = self.run_id(run)
+        after, run_id = judge_number("after", after), self.run_id(run)
         while True:
             final = self.get(run_id).final
             seen = after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,18 +43,28 @@ class StoredPayload:
     salt: bytes | None
 
 
+_NUMBER = re.compile(r"(#?)(0|[1-9][0-9]{0,17})", re.ASCII)
+KEY_PREFIX = "key:"
+
+
 def find_run(connection: sa.Connection, name: str) -> int:
-    """The id of a run named by number, key or upstream id. Raises NotFound or InvalidInput."""
+    """The id of a run named by number, key or upstream id. Raises NotFound or InvalidInput.
+
+    `#17` is a number and `key:17` a key, where 17 could be either.
+    """
     if UNSENDABLE.search(name):
         raise NotFound(f"there is no run {name!a}", hint="runward list shows the newest runs")
-    if name.isascii() and name.isdigit() and len(name) <= 18:
-        found = connection.execute(sa.select(RUN.c.id).where(RUN.c.id == int(name))).scalar()
+    number = _NUMBER.fullmatch(name)
+    if number:
+        found = connection.execute(sa.select(RUN.c.id).where(RUN.c.id == int(number[2]))).scalar()
         if found is not None:
-            _refuse_ambiguous(connection, name)
+            if not number[1]:
+                _refuse_ambiguous(connection, name)
             return int(found)
-    by_key = connection.execute(sa.select(RUN.c.id).where(RUN.c.key == name)).scalar()
-    if by_key is not None:
-        return int(by_key)
+    for key in (name, name.removeprefix(KEY_PREFIX)):
+        by_key = connection.execute(sa.select(RUN.c.id).where(RUN.c.key == key)).scalar()
+        if by_key is not None:
+            return int(by_key)
     statement = sa.select(REMOTE.c.run_id).where(REMOTE.c.remote_id == name).distinct().limit(3)
     ids = [row[0] for row in connection.execute(statement)]
     if len(ids) > 1:
@@ -69,7 +80,7 @@ def _refuse_ambiguous(connection: sa.Connection, name: str) -> None:
     if other is not None and int(other) != int(name):
         raise InvalidInput(
             f"{name!r} is the number of one run and the key of run {other}",
-            hint="name the run by its upstream id, or run by number from Python",
+            hint=f"#{name} is the number, {KEY_PREFIX}{name} the key",
         )
 
 
