@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ledger.service.accounts import FAMILIES, account_profile
 from ledger.service.workers import daemon_alive
+from ledger.store.claims import count_watched
 from ledger.store.invariants import INVARIANTS, broken
 from ledger.store.queries import accounts, counts
 
@@ -57,10 +58,12 @@ def _credentials(ledger: Ledger) -> Iterator[Finding]:
 
 
 def _daemon(ledger: Ledger) -> Finding:
-    alive = daemon_alive(ledger.store)
-    return Finding(
-        "daemon", alive, "at work" if alive else "none at work", "" if alive else "runward daemon"
-    )
+    if daemon_alive(ledger.store):
+        return Finding("daemon", True, "at work")
+    waiting = ledger.store.read(count_watched)
+    if not waiting:
+        return Finding("daemon", True, "none at work, and no run needs one")
+    return Finding("daemon", False, f"none at work; runs that wait: {waiting}", "runward daemon")
 
 
 def _accounts(ledger: Ledger) -> Iterator[Finding]:

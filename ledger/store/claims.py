@@ -49,9 +49,15 @@ def claim(
     return [facts[run_id] for run_id in ids]
 
 
+def count_watched(connection: sa.Connection) -> int:
+    """How many runs somebody has to look after."""
+    statement = sa.select(sa.func.count()).select_from(WATCH)
+    return int(connection.execute(statement).scalar_one())
+
+
 def fair_share(connection: sa.Connection, life_id: str, gone: Sequence[str] = ()) -> int:
     """How many runs this life may own: its part of all watched runs, plus a fifth."""
-    watched = connection.execute(sa.select(sa.func.count()).select_from(WATCH)).scalar_one()
+    watched = count_watched(connection)
     lives = connection.execute(
         sa.select(sa.func.count())
         .select_from(WORKER)

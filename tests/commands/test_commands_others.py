@@ -205,12 +205,23 @@ def test_verify_ends_with_9_after_tampering(runward: CommandLine) -> None:
 @pytest.mark.usefixtures("sim")
 @pytest.mark.parametrize("form", FORMS)
 def test_doctor_finds_what_is_wrong(runward: CommandLine, form: str) -> None:
-    """No daemon is a finding: exit 9, and the command that mends it."""
+    """A run and no daemon is a finding: exit 9, and the command that mends it."""
+    runward.submit()
     said = runward("doctor", "-o", form)
 
     assert 9 == said.code
     assert "  try: runward daemon\n" in said.err
     assert KEY not in said.out
+
+
+@SQLITE
+@pytest.mark.usefixtures("sim")
+@pytest.mark.parametrize("form", FORMS)
+def test_doctor_is_content_with_a_ledger_at_rest(runward: CommandLine, form: str) -> None:
+    """Without anything to do no daemon is needed: exit 0."""
+    runward.done()
+
+    assert 0 == runward("doctor", "-o", form).code
 
 
 def test_doctor_lists_the_invariants(alone: CommandLine) -> None:
