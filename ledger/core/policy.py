@@ -130,11 +130,7 @@ UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 def parse_duration(text: float | str) -> float:
     """Seconds from 90, "90", "90s", "1.5h", "500ms", "2d". Raises InvalidInput."""
-    if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise InvalidInput(f"a duration is a number of seconds or a text, not {text!r}"[:200])
     if not isinstance(text, str):
-        if not math.isfinite(text):
-            raise InvalidInput(f"{text!r} is not a duration; write 90s, 15m, 2h or 1d")
         return text
     stripped = text.strip()
     unit = next((unit for unit in UNITS if stripped.endswith(unit)), "")

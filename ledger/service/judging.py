@@ -7,10 +7,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ledger.core.accept import NewRun
+from ledger.core.accept import Adoption, NewRun
+from ledger.core.alphabet import RemoteKind
+from ledger.core.families import FAMILIES
 from ledger.core.hashing import canonical_json
 from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_duration, parse_restart
-from ledger.core.request import judge_key, judge_name, judge_request, judge_tags
+from ledger.core.request import judge_id, judge_key, judge_name, judge_request, judge_tags
 from ledger.errors import InvalidInput, MissingCredential
 from ledger.service.accounts import Credential, account_profile, resolve
 from ledger.service.tools import Tool
@@ -61,6 +63,45 @@ class Judge:
             tags=tags,
             policy=policy,
             actor=self._actor,
+        )
+        return new, profile
+
+    def foreign(self, remote_id: str, provider: str, thread: str | None, *, alone: bool) -> None:
+        """Whether an object made elsewhere can be found by these ids. Raises InvalidInput."""
+        judge_name("id", remote_id)
+        if not isinstance(provider, str) or provider not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise InvalidInput(f"there is no provider {str(provider)[:40]!r}; known: {known}")
+        if thread is not None:
+            judge_id("thread", thread)
+        if alone and provider == "assistants" and not thread:
+            raise InvalidInput("a thread run is found by two ids: give the thread too")
+
+    def adoption(
+        self,
+        remote_id: str,
+        provider: str,
+        thread: str | None,
+        key: str | None,
+        settings: dict[str, Any],
+    ) -> tuple[NewRun, str]:
+        """The run that watches an object made elsewhere, and the profile that names its account."""
+        profile = settings.pop("profile", None) or self.profile
+        tags = judge_tags(settings.pop("tags", None) or {})
+        policy = self.policy(settings, restart="none")
+        if settings:
+            raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")
+        kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
+        new = NewRun(
+            key=judge_key(key) if key else f"adopted-{provider}-{remote_id}"[:256],
+            provider=provider,
+            account_id=0,
+            request=canonical_json({"adopted": remote_id, "thread_id": thread}),
+            serial_key=thread,
+            tags=tags,
+            policy=policy,
+            actor=self._actor,
+            adopt=Adoption(kind=kind, remote_id=remote_id, parent_id=thread or ""),
         )
         return new, profile
 

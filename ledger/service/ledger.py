@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
-from ledger.core.accept import Adoption, NewRun
-from ledger.core.alphabet import RemoteKind
+from ledger.core.accept import NewRun
 from ledger.core.decide import operator as commands
-from ledger.core.families import FAMILIES
-from ledger.core.hashing import canonical_json
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
 from ledger.core.query import parse_query
-from ledger.core.request import judge_id, judge_key, judge_name, judge_number, judge_tags
+from ledger.core.request import judge_number
 from ledger.core.results import output_text
 from ledger.errors import (
     Conflict,
-    DatabaseError,
-    ForkedLedger,
     InvalidInput,
     RunFailed,
     RunLost,
     StillPending,
 )
 from ledger.service.accounts import Credential
+from ledger.service.handle import Handle
 from ledger.service.judging import Judge
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, run_whole
@@ -45,8 +38,6 @@ from ledger.store.writer import ThreadWriter
 T = TypeVar("T")
 RunName = Run | int | str
 SUBMIT_MAX = 10_000
-CLOSE_SECONDS = 10.0
-"""So long a close lets the waits of other threads give their runs back."""
 
 
 class Ledger:
@@ -55,13 +46,10 @@ class Ledger:
     def __init__(
         self, store: Store, settings: Settings, toolbox: Toolbox, *, actor: str, profile: str
     ) -> None:
-        self._store, self.settings, self.toolbox = store, settings, toolbox
-        self._closed = threading.Event()
-        self._waits, self._waited = 0, threading.Condition()
+        self.settings, self.toolbox = settings, toolbox
+        self._handle = Handle(store)
         self._judge = Judge(settings, actor=actor, profile=profile)
         self._actor = actor
-        self._pid = os.getpid()
-        self._writer: ThreadWriter | None = None
         self._accounts: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -98,35 +86,13 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """End the waits of other threads, write what is waiting and close the database.
-
-        In a forked child nothing is closed: the connections are the parent's.
-        """
-        if self._pid != os.getpid():
-            return
-        self._closed.set()
-        with self._waited:
-            self._waited.wait_for(lambda: not self._waits, CLOSE_SECONDS)
-        if self._writer is not None:
-            self._writer.close()
-        self._store.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed.is_set()
+        """End the waits of other threads, write what is waiting and close the database."""
+        self._handle.close()
 
     @property
     def store(self) -> Store:
         """The database. Raises ForkedLedger in a forked child, DatabaseError once closed."""
-        if self._pid != os.getpid():
-            raise ForkedLedger(
-                "this Ledger was opened before a fork; connections and locks do not survive one",
-                hint="call Ledger.open again in the child",
-            )
-        if self.closed:
-            raise DatabaseError("this ledger is closed", hint="call Ledger.open again")
-        return self._store
+        return self._handle.store
 
     @property
     def credentials(self) -> dict[tuple[str, str, str], Credential]:
@@ -135,11 +101,8 @@ class Ledger:
 
     @property
     def writer(self) -> ThreadWriter:
-        """The writer of this process, started on first use."""
-        store = self.store
-        if self._writer is None:
-            self._writer = store.thread_writer()
-        return self._writer
+        """The writer of this process, started on first use. Raises as `store` does."""
+        return self._handle.writer
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -250,36 +213,14 @@ class Ledger:
     ) -> Run:
         """Start to watch an upstream object made elsewhere, or (with `run`) say which object an
         unclear create made."""
-        judge_name("id", remote_id)
-        if not isinstance(provider, str) or provider not in FAMILIES:
-            known = ", ".join(FAMILIES)
-            raise InvalidInput(f"there is no provider {str(provider)[:40]!r}; known: {known}")
-        if thread is not None:
-            judge_id("thread", thread)
-        if run is None and provider == "assistants" and not thread:
-            raise InvalidInput("a thread run is found by two ids: give the thread too")
+        self._judge.foreign(remote_id, provider, thread, alone=run is None)
         holder = self.store.read(lambda c: remote_holder(c, remote_id, thread or ""))
         if holder is not None:
             raise Conflict(f"{remote_id!r} is already run {holder}", hint=f"runward show {holder}")
         if run is not None:
             return self.command(run, commands.adopt_into(remote_id))
-        profile = settings.pop("profile", None) or self._judge.profile
-        kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
-        policy = self._judge.policy(settings, restart="none")
-        tags = judge_tags(settings.pop("tags", None) or {})
-        if settings:
-            raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")
-        new = NewRun(
-            key=judge_key(key) if key else f"adopted-{provider}-{remote_id}"[:256],
-            provider=provider,
-            account_id=self.account_id(provider, profile),
-            request=canonical_json({"adopted": remote_id, "thread_id": thread}),
-            serial_key=thread,
-            tags=tags,
-            policy=policy,
-            actor=self._actor,
-            adopt=Adoption(kind=kind, remote_id=remote_id, parent_id=thread or ""),
-        )
+        new, profile = self._judge.adoption(remote_id, provider, thread, key, settings)
+        new = replace(new, account_id=self.account_id(provider, profile))
         return self._put(Submission(new=new)).run
 
     # -- reading ---------------------------------------------------------------------------
@@ -377,24 +318,13 @@ class Ledger:
         ids = [self.run_id(run_id) for run_id in run_ids]
 
         def over() -> bool:
-            return self.closed or stopped()
+            return self._handle.closed or stopped()
 
-        with self._waiting():
+        with self._handle.waiting():
             Waiter(self, ids, seconds=seconds, drive=drive, done=done, stopped=over).wait()
         if not stopped():
             # Raises when it was the closing that ended the wait.
             _ = self.store
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        with self._waited:
-            self._waits += 1
-        try:
-            yield
-        finally:
-            with self._waited:
-                self._waits -= 1
-                self._waited.notify_all()
 
     def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
         """Recompute the hash chain of all runs, or of some."""

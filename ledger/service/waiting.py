@@ -33,6 +33,8 @@ def judge_wait(timeout: float | str | None, drive: str) -> float | None:
         raise InvalidInput(f"drive must be auto or never, not {drive!r}")
     if timeout is None:
         return None
+    if not isinstance(timeout, str | int | float):
+        raise InvalidInput("a timeout is a number of seconds, or a text such as 50m")
     seconds = parse_duration(timeout)
     if not 0 <= seconds <= SECONDS_MAX:
         raise InvalidInput(f"the timeout must be between 0 and {SECONDS_MAX:,} s, not {seconds:g}")
