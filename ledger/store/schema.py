@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ledger.errors import SchemaMismatch
 from ledger.store import guards
+from ledger.store.tables import Table
 
 HEAD = "0001"
 """The newest revision in migrations/versions; a test compares them."""
@@ -59,11 +60,22 @@ class SchemaStatus:
                 )
 
 
+def _refuse_foreign(dialect: str, tables: set[str]) -> None:
+    """Leave what others made alone: a file is a ledger or it is not, a schema may be shared."""
+    taken = tables if dialect == "sqlite" else tables & set(Table.metadata.tables)
+    if taken:
+        raise SchemaMismatch(
+            f"the database belongs to another program: it has {', '.join(sorted(taken)[:5])}",
+            hint="name another database, as in: runward -d sqlite:///runs.db list",
+        )
+
+
 def inspect(engine: sa.Engine) -> SchemaStatus:
-    """Look at the database; changes nothing."""
+    """Look at the database; changes nothing. Raises SchemaMismatch where it is somebody else's."""
     with engine.connect() as connection:
         tables = set(sa.inspect(connection).get_table_names())
         if "alembic_version" not in tables:
+            _refuse_foreign(connection.dialect.name, tables)
             return SchemaStatus(Fit.empty, None)
         revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
         if revision is None:

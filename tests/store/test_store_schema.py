@@ -52,6 +52,23 @@ def fit(url: str) -> schema.SchemaStatus:
 # Upgrading.
 
 
+@pytest.mark.parametrize("table", ["run", "theirs"])
+def test_the_database_of_another_program_is_left_alone(
+    empty_database_url: str, table: str, dialect: str
+) -> None:
+    """Nothing is put beside what others made, but into a schema that is shared without clashes."""
+    execute(empty_database_url, f"CREATE TABLE {table} (id integer)")
+    if (dialect, table) == ("postgresql", "theirs"):
+        assert (None, HEAD) == upgrade(empty_database_url)
+        return
+    for attempt in (upgrade, Store.open):
+        with pytest.raises(SchemaMismatch, match=f"another program: it has {table}"):
+            attempt(empty_database_url)
+    engine = open_engine(empty_database_url)
+    assert [table] == sa.inspect(engine).get_table_names()
+    engine.dispose()
+
+
 def test_an_upgrade_from_nothing_gives_the_known_schema(empty_database_url: str) -> None:
     """An empty database becomes current, with one ledger in it and nothing to add."""
     assert Fit.empty == fit(empty_database_url).fit
