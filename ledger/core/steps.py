@@ -262,8 +262,11 @@ def _tools(facts: Facts, remote: Remote, context: Context) -> Step:
 
 
 def abandoned(call: ToolCall) -> bool:
-    """Started by a life that never said how it ended, and not to be started again by itself."""
-    return call.state == CallState.started and not call.held
+    """Started by a life that never said how it ended, and not to be started again by itself.
+
+    One that is idempotent waits for a life that has its tool.
+    """
+    return call.state == CallState.started and not call.held and call.idempotent is not True
 
 
 def _waiting_for_outputs(facts: Facts, remote: Remote, context: Context) -> Step:

@@ -333,6 +333,21 @@ def test_calls_that_are_held_are_flagged_again_when_another_reason_has_passed() 
     assert isinstance(play.step, Observe)
 
 
+def test_an_idempotent_call_waits_for_a_life_that_has_its_tool() -> None:
+    """A life without the tool cannot run it again, and must not keep others from doing so."""
+    play = on_thread().create(wants("look_up")).arm(RunTools)
+    play.life, play.tools = "two", []
+    play.settle()
+    assert (State.requires_action, Attention.tool_unhandled) == play.state
+    assert not play.facts.calls[0].held
+    assert isinstance(play.step, Observe | Wait)
+
+    play.life, play.tools = "three", [LOOK_UP]
+    assert RunTools((1,)) == play.step
+    play.arm(RunTools)
+    assert (State.requires_action, None) == play.state
+
+
 def test_a_blocked_account_that_works_again_lowers_its_flag() -> None:
     """A good reading is enough, also one without news."""
     play = Play().create(response("in_progress"))
