@@ -73,8 +73,18 @@ def create_body(intent: Intent, seen: set[str]) -> dict[str, Any]:
         # Upstream refuses both; the items of a conversation already hold the link before.
         if "conversation" not in body:
             body["previous_response_id"] = intent.previous_id
+        if "tool_choice" in body:
+            body["tool_choice"] = _once(body["tool_choice"])
     metadata = marked(body.get("metadata"), intent.address.marker)
     return body | {"background": True, "store": True, "metadata": metadata}
+
+
+def _once(choice: Any) -> Any:
+    """A choice that forces a call has been obeyed: kept on, no link would end with an answer."""
+    if isinstance(choice, dict):
+        allowed = choice.get("type") == "allowed_tools"
+        return choice | {"mode": "auto"} if allowed else "auto"
+    return "auto" if choice == "required" else choice
 
 
 def _output_item(output: Output) -> dict[str, str]:

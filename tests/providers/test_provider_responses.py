@@ -78,6 +78,29 @@ def test_the_first_link_follows_what_the_caller_named() -> None:
     assert create_body(intent(request=request), set())["previous_response_id"] == "resp_before"
 
 
+@pytest.mark.parametrize(
+    ("choice", "later"),
+    [
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "auto"),
+        ({"type": "function", "name": "f"}, "auto"),
+        (
+            {"type": "allowed_tools", "mode": "required", "tools": [{"name": "f"}]},
+            {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "f"}]},
+        ),
+    ],
+    ids=str,
+)
+def test_a_forced_call_is_forced_once(choice: object, later: object) -> None:
+    """Otherwise every link asks for one more call, and none ends with an answer."""
+    request = {"model": "m", "input": "x", "tool_choice": choice}
+    link = intent(request=request, previous_id="resp_0", outputs=OUTPUTS)
+    assert create_body(intent(request=request), set())["tool_choice"] == choice
+    assert create_body(link, set())["tool_choice"] == later
+    assert request["tool_choice"] == choice
+
+
 def test_a_conversation_links_by_itself() -> None:
     """Upstream refuses a conversation together with a previous response."""
     request = {"model": "m", "input": "x", "conversation": "conv_1"}
