@@ -52,10 +52,7 @@ def judge_request(provider: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InvalidInput, or SecretInRequest for a literal secret; the text never holds the secret.
     """
-    if not isinstance(provider, str) or provider not in FAMILIES:
-        raise InvalidInput(
-            f"there is no provider {str(provider)[:40]!r}; known: {', '.join(FAMILIES)}"
-        )
+    judge_provider(provider)
     if not isinstance(request, Mapping):
         raise InvalidInput(f"a request is a JSON object, not {_named(request)}")
     plain: dict[str, Any] = _plain(request, "", 0)
@@ -106,6 +103,13 @@ def parse_json_request(text: bytes) -> Any:
         raise InvalidInput(f"the request is nested deeper than {DEPTH_MAX} levels") from None
     except ValueError:
         raise InvalidInput("the request has a number with too many digits") from None
+
+
+def judge_provider(provider: object) -> None:
+    """One of the known families. Raises InvalidInput."""
+    if not isinstance(provider, str) or provider not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise InvalidInput(f"there is no provider {str(provider)[:40]!r}; known: {known}")
 
 
 def judge_key(key: object) -> str:

@@ -9,10 +9,16 @@ from typing import Any
 
 from ledger.core.accept import Adoption, NewRun
 from ledger.core.alphabet import RemoteKind
-from ledger.core.families import FAMILIES
 from ledger.core.hashing import canonical_json
 from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_duration, parse_restart
-from ledger.core.request import judge_id, judge_key, judge_name, judge_request, judge_tags
+from ledger.core.request import (
+    judge_id,
+    judge_key,
+    judge_name,
+    judge_provider,
+    judge_request,
+    judge_tags,
+)
 from ledger.errors import InvalidInput, MissingCredential
 from ledger.service.accounts import Credential, account_profile, resolve
 from ledger.service.tools import Tool
@@ -69,9 +75,7 @@ class Judge:
     def foreign(self, remote_id: str, provider: str, thread: str | None, *, alone: bool) -> None:
         """Whether an object made elsewhere can be found by these ids. Raises InvalidInput."""
         judge_name("id", remote_id)
-        if not isinstance(provider, str) or provider not in FAMILIES:
-            known = ", ".join(FAMILIES)
-            raise InvalidInput(f"there is no provider {str(provider)[:40]!r}; known: {known}")
+        judge_provider(provider)
         if thread is not None:
             judge_id("thread", thread)
         if alone and provider == "assistants" and not thread:

@@ -8,7 +8,6 @@ numbers and hashes; write all rows table by table.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from ledger.core.decide.draft import Draft
 from ledger.core.hashing import payload_digest
 from ledger.core.model import Change, Facts
 from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
-from ledger.store.direct import execute
+from ledger.store.direct import among, execute, listed
 from ledger.store.facts import load_facts
 from ledger.store.heads import Head, lock_heads
 from ledger.store.hints import notify
@@ -48,10 +47,7 @@ EVIDENCE, WATCH, BATCH = table_of(EvidenceRow), table_of(WatchRow), table_of(Bat
 _KNOWN = (
     "SELECT key, id FROM run WHERE key {0} UNION ALL SELECT key, 0 FROM tombstone WHERE key {0}"
 )
-KNOWN = {
-    "sqlite": _KNOWN.format("IN (SELECT value FROM json_each(?))"),
-    "postgresql": _KNOWN.format("= ANY(%s::text[])"),
-}
+KNOWN = {dialect: _KNOWN.format(among(dialect, "text")) for dialect in ("sqlite", "postgresql")}
 CONFLICT_HINT = "use another key, or submit exactly the same request to get the existing run"
 
 
@@ -110,7 +106,7 @@ class Batch:
                 results[index] = self._existing(connection, known[new.key], new.request, new)
 
     def _known(self, connection: sa.Connection, keys: Sequence[str]) -> dict[str, int]:
-        wanted = json.dumps(list(keys)) if self._dialect == "sqlite" else list(keys)
+        wanted = listed(self._dialect, keys)
         return dict(execute(connection, KNOWN[self._dialect], (wanted, wanted), rows=True))
 
     def _existing(self, connection: sa.Connection, run_id: int, request: bytes, new: Any) -> Result:

@@ -1,11 +1,12 @@
 """Statements past SQLAlchemy's result machinery, for the few that every commit consists of.
 
-A statement costs 25 us less that way, which is most of a small one. Errors are still SQLAlchemy's:
-what decides about them must not have to know the drivers.
+Asked for one row in memory, SQLite answers in 2 us that way, and in 17 us the ordinary one. Errors
+are still SQLAlchemy's: what decides about them must not have to know the drivers.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,16 @@ def execute(
 def execute_many(connection: sa.Connection, statement: str, values: Sequence[Any]) -> None:
     """Run one statement for each row of values. Raises sqlalchemy.exc.DBAPIError."""
     _run(connection, statement, "executemany", values, False)
+
+
+def among(dialect: str, kind: str) -> str:
+    """A condition that a column is one of many values, bound as one: see `listed`."""
+    return "IN (SELECT value FROM json_each(?))" if dialect == "sqlite" else f"= ANY(%s::{kind}[])"
+
+
+def listed(dialect: str, values: Sequence[Any]) -> Any:
+    """Values as the one parameter of `among`."""
+    return json.dumps(list(values)) if dialect == "sqlite" else list(values)
 
 
 def _run(

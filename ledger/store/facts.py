@@ -59,7 +59,7 @@ def _page(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Facts]:
 def run_record(row: sa.Row[Any]) -> Run:
     """One row of `run` as the core's record."""
     values = dict(row._mapping)
-    values["policy"] = policy_record(json.dumps(values["policy"], sort_keys=True))
+    values["policy"] = _policy(values["policy"])
     return Run(**values)
 
 

@@ -7,14 +7,13 @@ each time costs several times what the database needs.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from ledger.store.direct import execute
+from ledger.store.direct import among, execute, listed
 
 Decode = Callable[[Any], Any]
 
@@ -36,19 +35,17 @@ class Fetch:
 
     def rows(self, connection: sa.Connection, ids: Sequence[int]) -> list[list[Any]]:
         """The rows of these runs; each is the values of the columns in order."""
-        sqlite = connection.dialect.name == "sqlite"
-        wanted = json.dumps(list(ids)) if sqlite else list(ids)
-        found = execute(connection, self._statement(sqlite), (wanted,), rows=True)
+        kind = connection.dialect.name
+        found = execute(connection, self._statement(kind), (listed(kind, ids),), rows=True)
         decoders = self._decoders(connection.dialect)
         return [_decoded(row, decoders) for row in found]
 
     @functools.cache  # noqa: B019 - there is one for each table, for ever
-    def _statement(self, sqlite: bool) -> str:
+    def _statement(self, dialect: str) -> str:
         columns = ", ".join(f't."{name}"' for name in self._names)
-        among = "IN (SELECT value FROM json_each(?))" if sqlite else "= ANY(%s::bigint[])"
         return (
-            f'SELECT {columns} FROM "{self._table.name}" AS t WHERE t."{self._key}" {among} '
-            f"{self._more}"
+            f'SELECT {columns} FROM "{self._table.name}" AS t '
+            f'WHERE t."{self._key}" {among(dialect, "bigint")} {self._more}'
         )
 
     @functools.cache  # noqa: B019

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from ledger.store.direct import execute
+from ledger.store.direct import among, execute, listed
 
 # Written out, because every batch begins with them: SQLAlchemy's compiler, even with its cache,
 # costs more than the reading. SQLite has one writer, so a join needs no order of locks.
 SQLITE: Final = (
     "SELECT r.id, r.version, r.event_seq, r.head_hash, w.run_id, w.owner, w.fence, w.why "
     "FROM run AS r LEFT JOIN watch AS w ON w.run_id = r.id "
-    "WHERE r.id IN (SELECT value FROM json_each(?))"
+    f"WHERE r.id {among('sqlite', 'bigint')}"
 )
 RUNS: Final = (
     "SELECT id, version, event_seq, head_hash FROM run "
-    "WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE"
+    f"WHERE id {among('postgresql', 'bigint')} ORDER BY id FOR UPDATE"
 )
 WATCHES: Final = (
     "SELECT run_id, owner, fence, why FROM watch "
-    "WHERE run_id = ANY(%s::bigint[]) ORDER BY run_id FOR UPDATE"
+    f"WHERE run_id {among('postgresql', 'bigint')} ORDER BY run_id FOR UPDATE"
 )
 UNWATCHED: Final = (None, None, None, None)
 
@@ -45,7 +44,7 @@ def lock_heads(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Head]
     if not ids:
         return {}
     if connection.dialect.name == "sqlite":
-        found = execute(connection, SQLITE, (json.dumps(list(ids)),), rows=True)
+        found = execute(connection, SQLITE, (listed("sqlite", ids),), rows=True)
         return {row[0]: _head(row[1:4], row[4:]) for row in found}
     runs = execute(connection, RUNS, (list(ids),), rows=True)
     watches = {row[0]: row for row in execute(connection, WATCHES, (list(ids),), rows=True)}

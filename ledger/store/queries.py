@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ledger.core.alphabet import CallState, Source, State
 from ledger.core.model import Facts, Run
 from ledger.core.query import UNSENDABLE, Term
 from ledger.errors import InvalidInput, NotFound
-from ledger.store.direct import execute
+from ledger.store.direct import among, execute, listed
 from ledger.store.facts import CALL, EVIDENCE, REMOTE, RUN, WATCH, load_facts, run_record
 from ledger.store.rows import table_of
 from ledger.store.tables import AccountRow, EventRow, PayloadRow
@@ -172,8 +171,8 @@ def events_of(
 # Written out, because every create reads its request.
 _PAYLOADS = "SELECT n, media, body, digest, salt FROM payload WHERE run_id = {} AND n {}"
 _LISTED = {
-    "sqlite": _PAYLOADS.format("?", "IN (SELECT value FROM json_each(?))"),
-    "postgresql": _PAYLOADS.format("%s", "= ANY(%s::bigint[])"),
+    "sqlite": _PAYLOADS.format("?", among("sqlite", "bigint")),
+    "postgresql": _PAYLOADS.format("%s", among("postgresql", "bigint")),
 }
 
 
@@ -182,8 +181,7 @@ def payloads_of(
 ) -> dict[int, StoredPayload]:
     """Payloads of a run by number."""
     kind = connection.dialect.name
-    wanted = json.dumps(list(numbers)) if kind == "sqlite" else list(numbers)
-    rows = execute(connection, _LISTED[kind], (run_id, wanted), rows=True)
+    rows = execute(connection, _LISTED[kind], (run_id, listed(kind, numbers)), rows=True)
     return {
         n: StoredPayload(
             n=n,

@@ -273,8 +273,12 @@ def test_restart_note_and_recheck(runward: CommandLine) -> None:
 def test_adopt_watches_and_resolves(runward: CommandLine, sim: Simulator) -> None:
     """An upstream id begins a run of its own, or resolves one whose create is unclear."""
     number = runward.submit("sim-http-500-after")
-    while [number] != runward("list", "-q", "attention:true", "-o", "name").lines:
+    for _ in range(100):
+        if [number] == runward("list", "-q", "attention:true", "-o", "name").lines:
+            break
         assert 6 == runward("wait", number, "--timeout", "200ms").code
+    else:
+        pytest.fail("the create was never found to be unclear")
     (made,) = [entry["object_id"] for entry in sim.log() if entry["accepted"]]
 
     resolved = runward("adopt", made, "--run", number, "-o", "json")

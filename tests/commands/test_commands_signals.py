@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,11 @@ def test_a_signal_ends_a_wait_with_its_own_code(
     if drives:
         assert wait_until(lambda: len(sim.log()) > 0, seconds=20)
     else:
-        waiting.stdout.readline()
+        # One that says nothing is ended, not waited for.
+        late = threading.Timer(20, waiting.kill)
+        late.start()
+        assert waiting.stdout.readline()
+        late.cancel()
 
     waiting.send_signal(number)
     _, said = waiting.communicate(timeout=20)

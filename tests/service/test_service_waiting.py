@@ -148,7 +148,7 @@ def test_a_cancelled_wait_ends_and_gives_its_run_back(rig: Rig) -> None:
     async def work() -> None:
         async with await AsyncLedger.open(rig.url) as ledger:
             run = await ledger.submit(**request("sim-stuck-in_progress"))
-            waiting = asyncio.create_task(ledger.wait(run))
+            waiting = asyncio.create_task(ledger.wait(run, timeout=20))
             while (await ledger.get(run)).state != "in_progress":
                 assert not waiting.done()
             waiting.cancel()

@@ -211,16 +211,12 @@ def _read_evidence(draft: Draft, context: Context) -> None:
 
 def _give_up(draft: Draft, remote: Remote, context: Context) -> None:
     """A remote that decides nothing any more and will not settle by itself."""
+    overdue = tail_overdue(draft.facts, remote, context.now)
     if rechecking(remote):
         if remote.settle_until and context.now < remote.settle_until:
             return
         draft.set_remote(remote.n, settled=True, settle_until=None)
-        draft.event(
-            EventKind.settled, source=Source.policy, remote=remote.n, attempt=remote.attempt
-        )
-        return
-    overdue = tail_overdue(draft.facts, remote, context.now)
-    if remote.state == RemoteState.intended:
+    elif remote.state == RemoteState.intended:
         draft.set_remote(remote.n, state=RemoteState.absent, settled=True)
     elif remote.state == RemoteState.unknown and not overdue:
         if remote.settle_until is None or context.now >= remote.settle_until:
