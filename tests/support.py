@@ -19,9 +19,10 @@ from ledger.core.intent import AccountProfile
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Observed, Outcome
 from ledger.core.pacing import Look
+from ledger.core.plan import next_step
 from ledger.core.policy import Policy
 from ledger.core.reading import read_object
-from ledger.core.steps import Context, Step, ToolSpec, next_step
+from ledger.core.steps import Context, Step, ToolSpec
 from ledger.errors import UpstreamError
 from ledger.store.claims import claim
 from ledger.store.queries import one

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from ledger.clock import pause
 from ledger.core.model import Run
-from ledger.service.ledger import Ledger, RunName
+from ledger.service.ledger import Ledger
+from ledger.service.operations import RunName
 from ledger.store.verify import Verified
 
 

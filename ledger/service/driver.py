@@ -16,17 +16,8 @@ from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
-from ledger.core.steps import (
-    Cancel,
-    Context,
-    Create,
-    RunTools,
-    Settle,
-    Step,
-    Submit,
-    Wait,
-    next_step,
-)
+from ledger.core.plan import next_step
+from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
     AuthenticationRefused,
     DatabaseError,

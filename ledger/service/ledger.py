@@ -9,14 +9,11 @@ from typing import Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
 from ledger.core.accept import NewRun
-from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
-from ledger.core.policy import parse_effects
 from ledger.core.query import parse_query
 from ledger.core.request import judge_number
 from ledger.core.results import output_text
 from ledger.errors import (
-    Conflict,
     InvalidInput,
     RunFailed,
     RunLost,
@@ -25,22 +22,22 @@ from ledger.errors import (
 from ledger.service.accounts import Credential
 from ledger.service.handle import Handle
 from ledger.service.judging import Judge
+from ledger.service.operations import Operations, RunName
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
-from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of, remote_holder
-from ledger.store.records import Decision, Record, Rejected, Result, Submission, Written
+from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of
+from ledger.store.records import Record, Rejected, Result, Submission, Written
 from ledger.store.store import Store, ensure_account
 from ledger.store.verify import Verified, verify
 from ledger.store.writer import ThreadWriter
 
 T = TypeVar("T")
-RunName = Run | int | str
 SUBMIT_MAX = 10_000
 
 
-class Ledger:
+class Ledger(Operations):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(
@@ -127,13 +124,13 @@ class Ledger:
             for item, profile in self.check(requests)
         ]
         if len(new) == 1:
-            return [self._put(Submission(new=new[0])).run]
+            return [self.put(Submission(new=new[0])).run]
         work = self.store.all_or_none([Submission(new=item) for item in new])
         results = self.writer.run(work).result()
         self.writer.poke()
         return [_facts(result).run for result in results]
 
-    def _put(self, record: Record) -> Facts:
+    def put(self, record: Record) -> Facts:
         """Commit one record, and tell a reconciler of this process."""
         facts = _facts(self.writer.put(record).result())
         self.writer.poke()
@@ -164,64 +161,6 @@ class Ledger:
                 )
             ).result()
         return self._accounts[provider, profile_name]
-
-    def cancel(self, run: RunName, *, reason: str | None = None) -> Run:
-        """Ask for a run to be called off; any final state may still win."""
-        return self.command(run, commands.cancel(reason))
-
-    def restart(
-        self, run: RunName, *, effects: str | None = None, reason: str | None = None
-    ) -> Run:
-        """Open the next attempt of a run that ended. Raises NotAllowed, saying why not."""
-        chosen = parse_effects(effects) if effects else None
-        return self.command(run, commands.restart_run(chosen, reason))
-
-    def answer(self, run: RunName, call_id: str, output: str, *, is_error: bool = False) -> Run:
-        """Give the output of a tool call that waits for a person."""
-        done = commands.answer_call(call_id, output.encode("utf-8", "replace"), is_error=is_error)
-        return self.command(run, done)
-
-    def note(self, run: RunName, text: str) -> Run:
-        """Write a remark into a run's history; its owner also looks at it at once."""
-        return self.command(run, commands.note(text))
-
-    def recheck(self, run: RunName) -> Run:
-        """Have upstream's object read at once, also that of a run which has its verdict.
-
-        What is found changes no verdict: a contradiction is flagged for a person.
-        """
-        return self.command(run, commands.recheck())
-
-    def command(self, run: RunName, command: commands.Command) -> Run:
-        """Carry out an operator's command on the run as it is at that moment."""
-        run_id, actor = self.run_id(run), self._actor
-
-        def decide(facts: Facts) -> Any:
-            return commands.carry_out(facts, command, now=utcnow(), actor=actor)
-
-        return self._put(Decision(run_id=run_id, decide=decide)).run
-
-    def adopt(
-        self,
-        remote_id: str,
-        *,
-        run: RunName | None = None,
-        provider: str = "responses",
-        thread: str | None = None,
-        key: str | None = None,
-        **settings: Any,
-    ) -> Run:
-        """Start to watch an upstream object made elsewhere, or (with `run`) say which object an
-        unclear create made."""
-        self._judge.foreign(remote_id, provider, thread, alone=run is None)
-        holder = self.store.read(lambda c: remote_holder(c, remote_id, thread or ""))
-        if holder is not None:
-            raise Conflict(f"{remote_id!r} is already run {holder}", hint=f"runward show {holder}")
-        if run is not None:
-            return self.command(run, commands.adopt_into(remote_id))
-        new, profile = self._judge.adoption(remote_id, provider, thread, key, settings)
-        new = replace(new, account_id=self.account_id(provider, profile))
-        return self._put(Submission(new=new)).run
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from ledger.core.outcome import (
     dump_outcome,
 )
 from ledger.core.pacing import Look
+from ledger.core.plan import next_step
 from ledger.core.policy import Policy, RestartRule
 from ledger.core.reading import read_object
 from ledger.core.steps import (
@@ -48,7 +49,6 @@ from ledger.core.steps import (
     Submit,
     ToolSpec,
     Wait,
-    next_step,
 )
 from ledger.errors import (
     AuthenticationRefused,

@@ -15,8 +15,9 @@ from ledger.core.alphabet import RemoteKind, Source
 from ledger.core.decide import arm, decide
 from ledger.core.model import Facts
 from ledger.core.outcome import CallRequest, Observation, Observed
+from ledger.core.plan import next_step
 from ledger.core.reading import parse_json, raw_member, read_object, read_time
-from ledger.core.steps import Create, next_step
+from ledger.core.steps import Create
 from ledger.errors import MalformedReply
 
 KINDS = [kind for kind in RemoteKind if kind != RemoteKind.agent_turn]

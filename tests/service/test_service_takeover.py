@@ -15,8 +15,9 @@ from ledger.core.decide import arm, decide
 from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome, dump_outcome
 from ledger.core.pacing import Look
+from ledger.core.plan import next_step
 from ledger.core.reading import read_object
-from ledger.core.steps import Context, Create, next_step
+from ledger.core.steps import Context, Create
 from ledger.errors import RequestRefused
 from ledger.service import driver
 from ledger.store.claims import claim, release

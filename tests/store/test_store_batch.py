@@ -12,7 +12,8 @@ from support import NOW, Bench, context, function_call, note, response, seen
 from ledger.core.alphabet import Attention, EventKind, RemoteState, Source, State, Trigger
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Observed, dump_outcome, load_outcome
-from ledger.core.steps import Settle, next_step
+from ledger.core.plan import next_step
+from ledger.core.steps import Settle
 from ledger.errors import BadRecord, NotAllowed, NotFound
 from ledger.store.queries import events_of, payloads_of
 from ledger.store.records import Decision, Guard, Rejected, Stale, Written

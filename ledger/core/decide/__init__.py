@@ -29,6 +29,8 @@ from ledger.core.outcome import (
     load_outcome,
 )
 from ledger.core.pacing import trouble_is_news
+from ledger.core.plan import harvestable, next_step
+from ledger.core.plan.tails import cancel_given_up, rechecking, tail_overdue
 from ledger.core.steps import (
     EXPIRY_GRACE_SECONDS,
     Cancel,
@@ -38,11 +40,6 @@ from ledger.core.steps import (
     Step,
     Submit,
     Wait,
-    cancel_given_up,
-    harvestable,
-    next_step,
-    rechecking,
-    tail_overdue,
 )
 from ledger.errors import ObjectMissing, Pause
 

@@ -21,7 +21,8 @@ from ledger.core.families import FAMILIES
 from ledger.core.hashing import call_key, canonical_json
 from ledger.core.model import Remote, ToolCall
 from ledger.core.outcome import CallRequest, Failed, Observation, ToolDone, ToolNotStarted
-from ledger.core.steps import RESEND_SECONDS, Context, abandoned
+from ledger.core.plan.calls import abandoned
+from ledger.core.steps import RESEND_SECONDS, Context
 from ledger.errors import Sent
 
 

@@ -22,9 +22,10 @@ from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Remote
 from ledger.core.outcome import Failed, Observation
+from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.results import has_messages
-from ledger.core.steps import Context, rechecking
+from ledger.core.steps import Context
 from ledger.errors import QuotaExhausted, ServiceGone
 
 STATES = {str(state): state for state in State}

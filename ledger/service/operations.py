@@ -1,0 +1,102 @@
+"""What people may do to runs through a Ledger: cancel, restart, answer, note, recheck, adopt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ledger.clock import utcnow
+from ledger.core.decide import operator as commands
+from ledger.core.model import Facts, Run
+from ledger.core.policy import parse_effects
+from ledger.errors import Conflict
+from ledger.store.queries import remote_holder
+from ledger.store.records import Decision, Record, Submission
+
+if TYPE_CHECKING:
+    from ledger.service.judging import Judge
+    from ledger.store.store import Store
+
+RunName = Run | int | str
+
+
+class Operations:
+    """The commands of a Ledger, apart from submitting and reading."""
+
+    _judge: Judge
+    _actor: str
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+        raise NotImplementedError
+
+    def put(self, record: Record) -> Facts:
+        """Commit one record."""
+        raise NotImplementedError
+
+    def run_id(self, run: RunName) -> int:
+        """The number of a run."""
+        raise NotImplementedError
+
+    def account_id(self, provider: str, profile_name: str) -> int:
+        """The account that a profile resolves to."""
+        raise NotImplementedError
+
+    def cancel(self, run: RunName, *, reason: str | None = None) -> Run:
+        """Ask for a run to be called off; any final state may still win."""
+        return self.command(run, commands.cancel(reason))
+
+    def restart(
+        self, run: RunName, *, effects: str | None = None, reason: str | None = None
+    ) -> Run:
+        """Open the next attempt of a run that ended. Raises NotAllowed, saying why not."""
+        chosen = parse_effects(effects) if effects else None
+        return self.command(run, commands.restart_run(chosen, reason))
+
+    def answer(self, run: RunName, call_id: str, output: str, *, is_error: bool = False) -> Run:
+        """Give the output of a tool call that waits for a person."""
+        done = commands.answer_call(call_id, output.encode("utf-8", "replace"), is_error=is_error)
+        return self.command(run, done)
+
+    def note(self, run: RunName, text: str) -> Run:
+        """Write a remark into a run's history; its owner also looks at it at once."""
+        return self.command(run, commands.note(text))
+
+    def recheck(self, run: RunName) -> Run:
+        """Have upstream's object read at once, also that of a run which has its verdict.
+
+        What is found changes no verdict: a contradiction is flagged for a person.
+        """
+        return self.command(run, commands.recheck())
+
+    def command(self, run: RunName, command: commands.Command) -> Run:
+        """Carry out an operator's command on the run as it is at that moment."""
+        run_id, actor = self.run_id(run), self._actor
+
+        def decide(facts: Facts) -> Any:
+            return commands.carry_out(facts, command, now=utcnow(), actor=actor)
+
+        return self.put(Decision(run_id=run_id, decide=decide)).run
+
+    def adopt(
+        self,
+        remote_id: str,
+        *,
+        run: RunName | None = None,
+        provider: str = "responses",
+        thread: str | None = None,
+        key: str | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Start to watch an upstream object made elsewhere, or (with `run`) say which object an
+        unclear create made."""
+        self._judge.foreign(remote_id, provider, thread, alone=run is None)
+        holder = self.store.read(lambda c: remote_holder(c, remote_id, thread or ""))
+        if holder is not None:
+            raise Conflict(f"{remote_id!r} is already run {holder}", hint=f"runward show {holder}")
+        if run is not None:
+            return self.command(run, commands.adopt_into(remote_id))
+        new, profile = self._judge.adoption(remote_id, provider, thread, key, settings)
+        new = replace(new, account_id=self.account_id(provider, profile))
+        return self.put(Submission(new=new)).run
