@@ -12,7 +12,7 @@ from ledger.service.heart import Heart
 from ledger.service.options import Options
 from ledger.store import claims
 from ledger.store.store import Store
-from ledger.store.writer import ThreadWriter
+from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
 
@@ -20,7 +20,7 @@ log = logging.getLogger("runward")
 class Claimer:
     """Takes runs that nobody owns, or whose owner is gone, up to a fair share."""
 
-    def __init__(self, store: Store, writer: ThreadWriter, heart: Heart, options: Options) -> None:
+    def __init__(self, store: Store, writer: Writer, heart: Heart, options: Options) -> None:
         self._store, self._writer, self._heart, self._options = store, writer, heart, options
         self._gone: list[str] = []
         self._share = 0

@@ -38,7 +38,7 @@ from ledger.store.claims import still_owned
 from ledger.store.queries import payloads_of
 from ledger.store.records import Decision, Guard, LaneBusy, Rejected, Result, Stale, Written
 from ledger.store.store import Store, stop_account
-from ledger.store.writer import ThreadWriter
+from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
 STEPS_MAX: Final = 100
@@ -63,7 +63,7 @@ class Driver:
     def __init__(
         self,
         store: Store,
-        writer: ThreadWriter,
+        writer: Writer,
         accounts: Accounts,
         records: Mapping[int, AccountRecord],
         toolbox: Toolbox,

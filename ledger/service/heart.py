@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from ledger.clock import monotonic, pause
+from ledger.entropy import new_id
 from ledger.errors import DatabaseError, LeaseLost
 from ledger.store.claims import release
 from ledger.store.lives import Life, LifeLock, Pulse, Standing
 from ledger.store.store import Store
-from ledger.store.writer import ThreadWriter
+from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
 PING_SECONDS: Final = 0.5
@@ -25,14 +25,14 @@ BEATS_PER_LEASE: Final = 30
 
 def new_life_id() -> str:
     """A name that no other start of any process ever had."""
-    return uuid.uuid4().hex
+    return new_id()
 
 
 class Heart:
     """Keeps one life's lock and lease, and ends it."""
 
     def __init__(
-        self, store: Store, writer: ThreadWriter, life: Life, clock: Callable[[], datetime]
+        self, store: Store, writer: Writer, life: Life, clock: Callable[[], datetime]
     ) -> None:
         self.life = life
         self._store, self._writer, self._clock = store, writer, clock

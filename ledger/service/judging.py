@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from ledger.core.request import (
     judge_request,
     judge_tags,
 )
+from ledger.entropy import new_id
 from ledger.errors import InvalidInput, MissingCredential
 from ledger.service.accounts import Credential, account_profile, resolve
 from ledger.service.tools import Tool
@@ -59,7 +59,7 @@ class Judge:
         body = judge_request(provider, {k: v for k, v in request.items() if v is not None})
         self.credential(provider, profile)
         new = NewRun(
-            key=judge_key(key) if key is not None else f"run-{uuid.uuid4().hex}",
+            key=judge_key(key) if key is not None else f"run-{new_id()}",
             provider=provider,
             account_id=0,
             request=canonical_json(body),

@@ -33,7 +33,7 @@ from ledger.store.lives import Life
 from ledger.store.queries import accounts as read_accounts
 from ledger.store.queries import newest_ids, news_since, one
 from ledger.store.store import Store, add_usage, forget_batches
-from ledger.store.writer import ThreadWriter
+from ledger.store.writer import Writer
 
 CANCEL_SECONDS: Final = 5.0
 """So long a cancelled task may take to end, before the life ends without it."""
@@ -48,7 +48,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        writer: ThreadWriter,
+        writer: Writer,
         accounts: Accounts,
         toolbox: Toolbox,
         life: Life,

@@ -8,8 +8,6 @@ numbers and hashes; write all rows table by table.
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -22,6 +20,7 @@ from ledger.core.alphabet import Attention, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.hashing import payload_digest
 from ledger.core.model import Change, Facts
+from ledger.entropy import new_id, random_bytes
 from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
 from ledger.store.direct import among, execute, listed
 from ledger.store.facts import load_facts
@@ -80,7 +79,7 @@ class Batch:
 
     def mark(self, connection: sa.Connection, now: datetime) -> str:
         """Name this batch, so that a connection lost in COMMIT can be asked about it later."""
-        uid = uuid.uuid4().hex
+        uid = new_id()
         self._marks.insert(connection, [{"uid": uid, "committed_at": now}])
         return uid
 
@@ -211,7 +210,7 @@ class Batch:
         # The watch row is locked first, so that ids of one run's evidence commit in order.
         touch = sa.update(WATCH).where(WATCH.c.run_id == run_id).values(due_at=now)
         connection.execute(touch)
-        salt = os.urandom(16)
+        salt = random_bytes(16)
         row = {
             "source": source,
             "key": hashlib.sha256(b"%d:" % run_id + body).hexdigest(),

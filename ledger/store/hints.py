@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import sqlalchemy as sa
 
 from ledger.clock import monotonic
+from ledger.entropy import new_id
 from ledger.store.direct import execute
 
 if TYPE_CHECKING:
     from ledger.store.store import Store
-    from ledger.store.writer import ThreadWriter
+    from ledger.store.writer import Writer
 
 CHANNEL: Final = "runward"
 AGAIN_SECONDS: Final = 1.0
-SENDER: Final = uuid.uuid4().hex
+SENDER: Final = new_id()
 """This process, so that it does not take its own notifications for news."""
 
 
@@ -37,7 +37,7 @@ class Hints(Protocol):
 class WriterHints:
     """What the writer itself notices."""
 
-    def __init__(self, writer: ThreadWriter, callback: Callable[[], None]) -> None:
+    def __init__(self, writer: Writer, callback: Callable[[], None]) -> None:
         self._writer, self._callback = writer, callback
         writer.on_foreign_commit = writer.on_command = callback
 
@@ -50,9 +50,7 @@ class WriterHints:
 class Listener:
     """LISTEN on a connection of its own, in a thread of its own; opened again when it is lost."""
 
-    def __init__(
-        self, engine: sa.Engine, writer: ThreadWriter, callback: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: sa.Engine, writer: Writer, callback: Callable[[], None]) -> None:
         self._engine, self._callback = engine, callback
         self._own = WriterHints(writer, callback)
         self._closing = threading.Event()
@@ -93,7 +91,7 @@ class Listener:
                 return
 
 
-def subscribe(store: Store, writer: ThreadWriter, callback: Callable[[], None]) -> Hints:
+def subscribe(store: Store, writer: Writer, callback: Callable[[], None]) -> Hints:
     """Call back, from some thread, soon after another life or a command has committed."""
     if store.dialect == "sqlite":
         return WriterHints(writer, callback)

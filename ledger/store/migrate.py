@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from ledger.clock import monotonic, rest, utcnow
+from ledger.entropy import new_id
 from ledger.errors import SchemaMismatch
 from ledger.store import guards
 from ledger.store.engine import in_words, open_engine, sqlite_path
@@ -59,7 +59,7 @@ def _migrate(engine: sa.Engine) -> None:
         guards.install(connection)
         table = table_of(LedgerRow)
         if connection.execute(sa.select(table)).first() is None:
-            row = {"id": uuid.uuid4().hex, "created_at": utcnow()}
+            row = {"id": new_id(), "created_at": utcnow()}
             connection.execute(sa.insert(table), row)
         if engine.dialect.name == "sqlite":
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()

@@ -23,7 +23,7 @@ from ledger.store.records import Record, Rejected, Result
 from ledger.store.rows import table_of
 from ledger.store.schema import Fit, inspect
 from ledger.store.tables import ApiUsageRow, LedgerRow
-from ledger.store.writer import InlineWriter, ThreadWriter
+from ledger.store.writer import ThreadWriter
 
 T = TypeVar("T")
 LEDGER, USAGE = table_of(LedgerRow), table_of(ApiUsageRow)
@@ -108,10 +108,6 @@ class Store:
             return results
 
         return work
-
-    def inline_writer(self, clock: Callable[[], datetime] = utcnow) -> InlineWriter:
-        """Commit in the caller's thread."""
-        return InlineWriter(self.committer(), clock)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

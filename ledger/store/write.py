@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.lifecycle import FINAL
 from ledger.core.model import Attempt, Change, EventDraft, Facts, Remote, Run, ToolCall
 from ledger.core.record import evolve
+from ledger.entropy import random_bytes
 from ledger.store.direct import execute
 from ledger.store.heads import Head
 from ledger.store.rows import Bulk, clean_text, table_of
@@ -113,7 +113,7 @@ class Pen:
     def _payloads(self, change: Change, rows: Rows) -> dict[int, bytes]:
         digests = {}
         for payload in change.payloads:
-            salt = os.urandom(16)
+            salt = random_bytes(16)
             digests[payload.n] = payload_digest(salt, payload.body)
             rows["payload"].append(
                 {

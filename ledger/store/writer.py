@@ -23,47 +23,26 @@ BATCH_RECORDS_MAX: Final = 1_000
 REST_SECONDS: Final = 0.001
 IDLE_SECONDS: Final = 0.1
 T = TypeVar("T")
+K = TypeVar("K")
 
 Work = Callable[[sa.Connection], Any]
 
 
 class Writer(Protocol):
-    """The seam: one thread in production, inline under a seeded scheduler."""
+    """What a life commits through: a thread in production, inline under a seeded scheduler."""
 
-    def put(self, record: Record) -> Future[Result]: ...
+    on_foreign_commit: Callable[[], None] | None
+    """Called, from some thread, after another process has committed."""
+    on_command: Callable[[], None] | None
+    """Called after a command was committed through this very writer."""
 
-    def run(self, work: Callable[[sa.Connection], T]) -> Future[T]: ...
+    async def commit(self, record: Record) -> Result:
+        """Commit a record with the next batch. Raises DatabaseError."""
+        ...
 
-    def close(self) -> None: ...
-
-
-class InlineWriter:
-    """Commits at once, in the caller's thread."""
-
-    def __init__(self, committer: Committer, clock: Callable[[], datetime]) -> None:
-        self._committer, self._clock = committer, clock
-        self._lock = threading.RLock()
-
-    def put(self, record: Record) -> Future[Result]:
-        """Commit one record."""
-        return self._done(lambda: self._committer.commit([record], self._clock())[0])
-
-    def run(self, work: Callable[[sa.Connection], T]) -> Future[T]:
-        """Run one short transaction."""
-        return self._done(lambda: self._committer.run(work))
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._committer.close()
-
-    def _done(self, make: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
-        with self._lock:
-            try:
-                future.set_result(make())
-            except Exception as error:
-                future.set_exception(error)
-        return future
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one short transaction of its own. Raises DatabaseError."""
+        ...
 
 
 class _AsyncTicket:
@@ -173,19 +152,9 @@ class ThreadWriter:
             self._listen()
 
     def _take(self) -> tuple[list[tuple[Work, Ticket]], list[tuple[Record, Ticket]]]:
-        """At most one record a run and a key in a batch: the rest keeps its place in the queue."""
         with self._wake:
             works = [self._works.popleft() for _ in range(len(self._works))]
-            batch: list[tuple[Record, Ticket]] = []
-            later: list[tuple[Record, Ticket]] = []
-            seen: set[object] = set()
-            while self._records and len(batch) < BATCH_RECORDS_MAX:
-                item = self._records.popleft()
-                subject = _subject(item[0])
-                (later if subject in seen else batch).append(item)
-                seen.add(subject)
-            self._records.extendleft(reversed(later))
-        return works, batch
+            return works, take_batch(self._records)
 
     def _commit(self, batch: list[tuple[Record, Ticket]]) -> None:
         records = [record for record, _ in batch]
@@ -219,6 +188,21 @@ def _call(make: Callable[[], T]) -> T | _Failure:
         return make()
     except Exception as error:
         return _Failure(error)
+
+
+def take_batch(waiting: deque[tuple[Record, K]]) -> list[tuple[Record, K]]:
+    """Take a batch from the queue, at most one record for each run and key: the others keep their
+    places."""
+    batch: list[tuple[Record, K]] = []
+    later: list[tuple[Record, K]] = []
+    seen: set[object] = set()
+    while waiting and len(batch) < BATCH_RECORDS_MAX:
+        item = waiting.popleft()
+        subject = _subject(item[0])
+        (later if subject in seen else batch).append(item)
+        seen.add(subject)
+    waiting.extendleft(reversed(later))
+    return batch
 
 
 def _subject(record: Record) -> object:
