@@ -136,16 +136,14 @@ class Bench:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.now = NOW
-        self.writer = store.inline_writer(lambda: self.now)
         self.committer = store.committer()
         profile = AccountProfile(provider="responses", base_url="https://upstream.test")
-        self.account = self.writer.run(
+        self.account = self.committer.run(
             lambda c: ensure_account(c, "default", profile, "fp", NOW)
-        ).result()
+        )
 
     def close(self) -> None:
         """Give the connections back."""
-        self.writer.close()
         self.committer.close()
 
     def submission(self, **fields: Any) -> Submission:
@@ -154,7 +152,7 @@ class Bench:
 
     def commit(self, record: Record) -> Result:
         """Commit one record."""
-        return self.writer.put(record).result()
+        return self.committer.commit([record], self.now)[0]
 
     def commit_all(self, records: Sequence[Record]) -> list[Result]:
         """Commit these records as one batch."""
@@ -174,7 +172,7 @@ class Bench:
     def claim(self, life: str = "me", **options: Any) -> list[Facts]:
         """Claim for a life."""
         given: dict[str, Any] = {"dead": [], "limit": 1_000} | options
-        return self.writer.run(lambda c: claim(c, life, **given)).result()
+        return self.committer.run(lambda c: claim(c, life, **given))
 
     def owned(self, **fields: Any) -> Facts:
         """A run just accepted and claimed by `me`."""

@@ -235,9 +235,9 @@ def test_evidence_that_arrives_meanwhile_is_not_overlooked(bench: Bench) -> None
     facts = bench.sending()
     body = dump_outcome(seen(response("queued", remote_id="resp_1")))
     batch = bench.committer._batch
-    bench.writer.run(
+    bench.committer.run(
         lambda c: batch.add_evidence(c, source="life", run_id=facts.run.id, body=body, now=NOW)
-    ).result()
+    )
     bench.operate(facts)
 
     after = bench.take(facts, seen(response("in_progress")), source=Source.create)

@@ -70,7 +70,7 @@ def test_every_change_of_owner_raises_the_fence(bench: Bench) -> None:
     for life, dead in (("a", []), ("b", ["a"]), ("c", ["b"])):
         [facts] = bench.claim(life, dead=dead)
         fences.append(facts.fence)
-    bench.writer.run(lambda c: release(c, "c")).result()
+    bench.committer.run(lambda c: release(c, "c"))
     [facts] = bench.claim("a")
     fences.append(facts.fence)
 
@@ -84,7 +84,7 @@ def test_the_fence_of_a_watch_made_anew_is_higher_than_any_before(bench: Bench) 
     run_id = facts.run.id
     fences = [facts.fence]
     for life in ("a", "b", "c"):
-        bench.writer.run(lambda c: release(c, "me"))
+        bench.committer.run(lambda c: release(c, "me"))
         [facts] = bench.claim(life, dead=["me", "a", "b"], only=[run_id])
         fences.append(facts.fence)
     armed = bench.arm(facts, life="c")
@@ -120,19 +120,19 @@ def test_ownership_can_be_asked_just_before_an_effect(bench: Bench) -> None:
     """still_owned knows owner and fence; a claim by another ends it."""
     facts = bench.owned()
     run_id, fence = facts.run.id, facts.fence
-    assert bench.writer.run(lambda c: still_owned(c, "me", run_id, fence)).result()
-    assert not bench.writer.run(lambda c: still_owned(c, "me", run_id, fence - 1)).result()
+    assert bench.committer.run(lambda c: still_owned(c, "me", run_id, fence))
+    assert not bench.committer.run(lambda c: still_owned(c, "me", run_id, fence - 1))
     bench.claim("other", dead=["me"])
-    assert not bench.writer.run(lambda c: still_owned(c, "me", run_id, fence)).result()
+    assert not bench.committer.run(lambda c: still_owned(c, "me", run_id, fence))
 
 
 def test_released_runs_are_free_at_once(bench: Bench) -> None:
     """A life that drains gives back what is asked, and the next claim takes it."""
     one, two = bench.submit_many(2)
     bench.claim()
-    bench.writer.run(lambda c: release(c, "me", run_ids=[one.run.id])).result()
+    bench.committer.run(lambda c: release(c, "me", run_ids=[one.run.id]))
     assert [one.run.id] == [facts.run.id for facts in bench.claim("other")]
-    bench.writer.run(lambda c: release(c, "me")).result()
+    bench.committer.run(lambda c: release(c, "me"))
     assert [two.run.id] == [facts.run.id for facts in bench.claim("other")]
 
 
@@ -145,7 +145,7 @@ def test_a_fair_share_is_an_equal_part_and_a_fifth(bench: Bench) -> None:
 
     def begin(name: str, role: str = "daemon") -> None:
         life = Life(id=name, role=role, version="1")
-        bench.writer.run(lambda c: bench.store.lives.begin(c, life, NOW)).result()
+        bench.committer.run(lambda c: bench.store.lives.begin(c, life, NOW))
 
     assert 100 == share("a")
     begin("a")
@@ -157,7 +157,7 @@ def test_a_fair_share_is_an_equal_part_and_a_fifth(bench: Bench) -> None:
     assert 40 == share("a") == share("c")
     bench.execute("UPDATE worker SET drain = true WHERE id = 'c'")
     assert 60 == share("a")
-    bench.writer.run(lambda c: bench.store.lives.end(c, "b", "drained", later(1))).result()
+    bench.committer.run(lambda c: bench.store.lives.end(c, "b", "drained", later(1)))
     assert 100 == share("a")
 
 
@@ -173,6 +173,6 @@ def test_versions_tell_which_runs_moved(bench: Bench) -> None:
 def test_only_the_named_runs_are_claimed(bench: Bench) -> None:
     """A caller that waits for certain runs drives those alone."""
     one, _ = bench.submit_many(2)
-    claimed = bench.writer.run(lambda c: claim(c, "me", dead=[], only=[one.run.id])).result()
+    claimed = bench.committer.run(lambda c: claim(c, "me", dead=[], only=[one.run.id]))
 
     assert [one.run.id] == [facts.run.id for facts in claimed]

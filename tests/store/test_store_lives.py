@@ -110,7 +110,7 @@ def begin(bench: Bench, name: str, locks: list[LifeLock], **fields: float) -> Li
     """A life with its lock and row."""
     life = Life(id=name, role="daemon", version="1", **fields)  # type: ignore[arg-type]
     locks.append(bench.store.lives.lock(life))
-    bench.writer.run(lambda c: bench.store.lives.begin(c, life, NOW)).result()
+    bench.committer.run(lambda c: bench.store.lives.begin(c, life, NOW))
     return locks[-1]
 
 
@@ -162,7 +162,7 @@ def test_an_ended_life_is_history(bench: Bench, locks: list[LifeLock]) -> None:
     """Who said goodbye, or was declared dead, is judged no more; the first account stays."""
     begin(bench, "a", locks, lease_seconds=-1.0)
     for how in ("drained", "died"):
-        bench.writer.run(lambda c, how=how: bench.store.lives.end(c, "a", how, later(1))).result()
+        bench.committer.run(lambda c, how=how: bench.store.lives.end(c, "a", how, later(1)))
 
     assert ([], []) == judged(bench)
     assert "drained" == bench.scalar("SELECT \"end\" FROM worker WHERE id = 'a'")
@@ -176,7 +176,7 @@ def test_a_heartbeat_renews_the_lease_and_hears_of_the_drain(
     life = Life(id="a", role="daemon", version="1")
 
     def beat() -> Standing:
-        return bench.writer.run(lambda c: bench.store.lives.beat(c, life, later(5))).result()
+        return bench.committer.run(lambda c: bench.store.lives.beat(c, life, later(5)))
 
     assert Standing.alive == beat()
     assert ([], []) == judged(bench)
