@@ -118,6 +118,12 @@ class Accounts:
             self._providers[account.id] = self._opener(credential.profile, credential.key)
         return self._providers[account.id]
 
+    def shift(self, by: timedelta) -> None:
+        """The wall clock was set: closed gates open when they would have."""
+        for gate in self._gates.values():
+            if gate.not_before is not None:
+                gate.not_before += by
+
     async def close(self) -> None:
         """Close all providers."""
         for provider in self._providers.values():

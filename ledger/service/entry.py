@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
+from ledger.clock import boottime
 from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
 from ledger.core.pacing import Look, after_failure, next_look, trouble_is_news
+
+STEP_SECONDS_MIN: Final = 2.0
+"""Clocks that are slewed, and passes that are late, differ by less."""
 
 
 @dataclass(slots=True)
@@ -54,6 +59,13 @@ class Agenda:
             entry.due = now
             self.plan(entry)
 
+    def shift(self, by: timedelta) -> None:
+        """Move all plans: the clock that they were made by was set."""
+        for entry in self.entries.values():
+            entry.due += by
+            entry.look = replace(entry.look, next_at=entry.look.next_at + by)
+        self._heap = [(due + by, run_id) for due, run_id in self._heap]
+
     def pop_due(self, now: datetime) -> Entry | None:
         """The next entry that is due and not busy."""
         while self._heap and self._heap[0][0] <= now:
@@ -72,6 +84,21 @@ class Agenda:
                 return due
             heapq.heappop(self._heap)
         return None
+
+
+class ClockSteps:
+    """Notices when the wall clock is set: it then moves by more than time has passed."""
+
+    def __init__(self) -> None:
+        self._last: tuple[datetime, float] | None = None
+
+    def jump(self, now: datetime) -> timedelta | None:
+        """By how much the wall clock was set since the last time, if it was."""
+        last, self._last = self._last, (now, boottime())
+        if last is None:
+            return None
+        step = now - last[0] - timedelta(seconds=self._last[1] - last[1])
+        return step if abs(step.total_seconds()) >= STEP_SECONDS_MIN else None
 
 
 def look_after(

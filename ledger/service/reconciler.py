@@ -23,7 +23,7 @@ from ledger.errors import DatabaseError
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.claiming import Claimer
 from ledger.service.driver import Driver
-from ledger.service.entry import Agenda, Entry
+from ledger.service.entry import Agenda, ClockSteps, Entry
 from ledger.service.heart import Heart
 from ledger.service.options import Options, Report
 from ledger.service.tools import Toolbox
@@ -76,6 +76,7 @@ class Reconciler:
         self._next_sweep = self._next_review = self._next_flush = datetime.min
         self._seen = (0, 0)
         self._rebirths = 0
+        self._steps = ClockSteps()
         self._hints: Hints | None = None
 
     @property
@@ -114,6 +115,7 @@ class Reconciler:
     async def tick(self, now: datetime) -> Report:
         """One bounded pass: sweep if due, start what is due as far as concurrency allows."""
         report = Report()
+        self._mind_clock(now)
         self._mind_rebirth()
         self._start_due(now, report)
         if self._hinted or now >= self._next_sweep:
@@ -307,6 +309,18 @@ class Reconciler:
         await self._writer.transact(lambda c: self._store.lives.forget(c, old))
         waiting = [e for e in self.agenda.entries.values() if e.look.count and not e.busy]
         await asyncio.gather(*(self.driver.flush(entry) for entry in waiting))
+
+    def _mind_clock(self, now: datetime) -> None:
+        """Somebody set the wall clock: what was planned moves with it, or a clock that was put
+        back an hour would be an hour without a look."""
+        passed = self._steps.jump(now)
+        if passed:
+            log.warning("the wall clock was set by %+.0f s", passed.total_seconds())
+            self.agenda.shift(passed)
+            self._accounts.shift(passed)
+            self._next_sweep = now
+            self._next_review += passed
+            self._next_flush += passed
 
     def _mind_rebirth(self) -> None:
         """Declared dead and begun again: nothing owned before is owned now."""

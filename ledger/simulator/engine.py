@@ -100,6 +100,10 @@ class Engine:
         """Every run and response with its true state."""
         return objects_of(self._world, now)
 
+    def answer_of(self, job_id: str) -> str:
+        """What a run or response says, or will say, when it completes."""
+        return self._world.jobs[job_id].answer
+
     def answer(self, query: Query, authorization: str) -> Answer:
         """Decide about one request, and write down what came of it."""
         self._requests += 1
