@@ -1,6 +1,7 @@
 # Everything sets itself up: a Python of at least 3.11 and make are all that a machine needs.
 PYTHON ?= python3
 CHAOS_KILLS ?= 200
+FUZZ_SEEDS ?= 3000
 BENCH ?=
 
 VENV := .venv
@@ -10,7 +11,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint docs chaos bench clean
+.PHONY: help demo test quick lint docs chaos fuzz bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +36,10 @@ docs: $(VENV)/.dev ## make the pages that are drawn from the program
 
 chaos: $(VENV)/.dev ## real processes killed at random, the long form: CHAOS_KILLS=200
 	@RUNWARD_TEST_CHAOS_KILLS=$(CHAOS_KILLS) $(PY) -m pytest -m chaos
+
+fuzz: $(VENV)/.dev ## simulate: a death at every point of each small story, then FUZZ_SEEDS=3000
+	@$(PY) cli.py sim fuzz --stories
+	@$(PY) cli.py sim fuzz --seeds $(FUZZ_SEEDS)
 
 bench: $(VENV)/.dev ## measure against the goals: BENCH="--database sqlite"
 	@$(PY) -m benchmarks.store $(BENCH)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.commands.output import Format, print_rows, say
-from ledger.errors import ConfigurationError, InvalidInput
+from ledger.commands.output import Format, print_one, print_rows, say
+from ledger.errors import CheckFailed, ConfigurationError, InvalidInput
+
+if TYPE_CHECKING:
+    from ledger.fuzzing.campaign import Account
+    from ledger.fuzzing.play import Played
 
 sim = typer.Typer(help="A simulator of the upstream endpoints.", no_args_is_help=True)
 
@@ -69,3 +73,69 @@ def scenarios(
 
     rows = [{"model": name, "what": what} for name, what in CATALOGUE.items()]
     print_rows(rows, form=form, columns=("model", "what"), name="model")
+
+
+@sim.command()
+def fuzz(
+    seeds: Annotated[int, typer.Option(min=1, max=10_000_000, help="So many seeds.")] = 100,
+    first: Annotated[int, typer.Option(min=0, max=2**62, help="Begin with this seed.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Replay this one.")] = None,
+    stories: Annotated[
+        bool, typer.Option("--stories", help="Kill a life at every point of the small stories.")
+    ] = False,
+    every: Annotated[int, typer.Option(min=1, help="With --stories: each so many-th.")] = 1,
+    seconds: Annotated[float | None, typer.Option(min=0.1, max=86_400, help="At most.")] = None,
+    form: Annotated[Format, typer.Option("-o", "--output")] = Format.table,
+) -> None:
+    """Simulate crashes, pauses and lies, and check every promise. Ends with 9 if one is broken.
+
+    Everything follows from the seed: the same one gives the same history, hashes included.
+    """
+    need_simulator()
+    from ledger.fuzzing import campaign
+
+    if seed is not None:
+        plays = campaign.seeds(seed, 1)
+    else:
+        plays = campaign.stories(every) if stories else campaign.seeds(first, seeds)
+    account = campaign.campaign(plays, seconds=seconds, told=_tell)
+    print_one(_account(account), form=form)
+    if seed is not None and account.last is not None:
+        _replayed(account.last, form)
+    if account.failed is not None:
+        _failed(account)
+
+
+def _tell(account: Account) -> None:
+    if account.plays % 100 == 0:
+        say(f"{account.plays} plays, {account.events} events, {account.deaths} deaths")
+
+
+def _account(account: Account) -> dict[str, Any]:
+    names = ("plays", "events", "points", "requests", "deaths")
+    counted: dict[str, Any] = {name: getattr(account, name) for name in names}
+    return counted | {
+        "seconds": round(account.seconds, 1),
+        "failed_seed": account.failed.schedule.seed if account.failed else None,
+    }
+
+
+def _replayed(played: Played, form: Format) -> None:
+    if form == Format.table:
+        print(f"digest  {played.digest}")
+        for line in played.schedule.lines():
+            print(f"  {line}")
+
+
+def _failed(account: Account) -> None:
+    assert account.failed is not None
+    assert account.cut is not None
+    for problem in account.failed.problems[:20]:
+        say(f"broken: {problem}")
+    say("the shortest schedule that still fails:")
+    for line in account.cut.lines():
+        say(f"  {line}")
+    raise CheckFailed(
+        f"seed {account.failed.schedule.seed} breaks a promise",
+        hint=f"runward sim fuzz --seed {account.failed.schedule.seed} replays it",
+    )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ledger.core.alphabet import CallState, RemoteState, State
 from ledger.core.lifecycle import FINAL
-from ledger.core.model import Facts
+from ledger.core.model import Facts, Remote
 from ledger.core.reading import MARKER_KEY
 from ledger.core.results import output_text
 from ledger.fuzzing.tooling import Effect
@@ -83,6 +83,27 @@ def on_send(stage: Stage, mortal: Mortal, asked: Asked) -> None:
         stage.problems.append(f"a create of {marker} left a life that does not own the run")
 
 
+def on_commit(stage: Stage) -> None:
+    """A batch is durable: every event in it is that of the life which owns the run (invariant 3).
+
+    A run that is not watched any more has no owner, and nobody can have lost it meanwhile.
+    """
+
+    def ask(connection: sa.Connection) -> Any:
+        joined = EVENT.join(WATCH, WATCH.c.run_id == EVENT.c.run_id)
+        columns = (EVENT.c.id, EVENT.c.run_id, EVENT.c.kind, EVENT.c.actor, WATCH.c.owner)
+        news = sa.and_(EVENT.c.id > stage.seen_events, WATCH.c.owner.is_not(None))
+        statement = sa.select(*columns).select_from(joined).where(news)
+        return list(connection.execute(statement))
+
+    for row in stage.console.read(ask):
+        stage.seen_events = max(stage.seen_events, row.id)
+        if row.actor.startswith("life:") and row.actor != f"life:{row.owner}":
+            stage.problems.append(
+                f"{row.actor} wrote {row.kind} to run {row.run_id} of {row.owner}"
+            )
+
+
 def on_effect(stage: Stage, effect: Effect, call: ToolCall) -> None:
     """A tool has its effect: its start must be on record."""
     facts = stage.console.facts(effect.run_id)
@@ -131,15 +152,15 @@ def _creates(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:
             yield f"upstream has {job['id']}, which the ledger calls {remote.state}"
         elif remote.remote_id not in (None, job["id"]):
             yield f"{marker} is {job['id']} upstream and {remote.remote_id} here"
-        elif job["status"] not in FINAL and remote.state == RemoteState.confirmed:
-            if not (job["gone"] or _given_up(facts, remote.marker)):
-                yield f"{job['id']} is still {job['status']} upstream, and nobody looks"
+        elif _forgotten(job, remote, facts):
+            yield f"{job['id']} is still {job['status']} upstream, and nobody looks"
 
 
-def _given_up(facts: dict[int, Facts], marker: str) -> bool:
-    """Whether the run says that something of it was given up, or a cancel was not obeyed."""
-    (one,) = [f for f in facts.values() if any(r.marker == marker for r in f.remotes)]
-    return one.run.needs_attention is not None
+def _forgotten(job: dict[str, Any], remote: Remote, facts: dict[int, Facts]) -> bool:
+    """Whether an object lives on and no run says that it was given up, or obeyed no cancel."""
+    over = job["status"] in FINAL or job["gone"] or remote.state != RemoteState.confirmed
+    (one,) = [f for f in facts.values() if any(r.marker == remote.marker for r in f.remotes)]
+    return not over and one.run.needs_attention is None
 
 
 def _effects(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:

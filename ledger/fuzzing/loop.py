@@ -44,11 +44,15 @@ class VirtualClock:
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop on virtual time, advanced from outside, without threads and sockets."""
 
+    _ready: Any
+    _scheduled: Any
+    _timer_cancelled_count: int
+
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
         self._selector = self
-        self.set_exception_handler(lambda loop, context: None)
+        self.set_exception_handler(_ignore)
 
     def time(self) -> float:
         """Virtual seconds."""
@@ -65,7 +69,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Nobody sleeps that would have to be woken."""
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         """Run at once: the simulation has one thread."""
         del executor
         future = self.create_future()
@@ -89,6 +95,11 @@ class SimLoop(asyncio.BaseEventLoop):
             timer._scheduled = False
             self._timer_cancelled_count -= 1
         return self._scheduled[0].when() if self._scheduled else None
+
+
+def _ignore(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A dead life's tasks complain to nobody."""
+    del loop, context
 
 
 class Scheduler:

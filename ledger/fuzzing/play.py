@@ -68,6 +68,7 @@ class Stage:
         self.dead: list[Process] = []
         self.points = self.born = self.pending = 0
         self._news = True
+        self.seen_events = 0
         self.problems: list[str] = []
         self._crashes = {a.point for a in schedule.acts if isinstance(a, Crash)}
         self._pauses = {a.point: a.seconds for a in schedule.acts if isinstance(a, Pause)}
@@ -183,6 +184,7 @@ class Stage:
     def _committed(self, process: Process) -> None:
         """Others notice a commit sooner or later; the hint may also be lost."""
         self._news = True
+        checks.on_commit(self)
         for other in self.processes:
             if other is not process and self._rng.random() < 0.5:
                 self._hint(other)

@@ -1,4 +1,4 @@
-"""What happens in one play: who asks for what, what breaks, who dies. Made from a seed, or by hand."""
+"""What happens in one play: who asks for what, what breaks, who dies. From a seed, or by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODELS: Final = (
     "sim-drop-before-once", "sim-truncated-once",
 )  # fmt: skip
 COMMANDS: Final = ("cancel", "cancel", "restart", "recheck", "note", "answer", "adopt")
-POINTS_MAX: Final = 4_000
+POINTS_MAX: Final = 3_000
 REQUESTS_MAX: Final = 120
 
 
@@ -117,7 +117,7 @@ def schedule_of(seed: int) -> Schedule:
 
 
 def _point(rng: random.Random) -> int:
-    return int(POINTS_MAX ** rng.uniform(0.3, 1.0))
+    return rng.randint(1, POINTS_MAX)
 
 
 def _submit(rng: random.Random, key: str) -> Submit:
@@ -131,7 +131,7 @@ def _submit(rng: random.Random, key: str) -> Submit:
         policy["effects"] = rng.choice(("hold", "reuse"))
     shared = provider == "assistants" and rng.random() < 0.6
     return Submit(
-        at=round(rng.uniform(0, 20), 3),
+        at=round(rng.uniform(0, 8), 3),
         key=key,
         provider=provider,
         model=rng.choice(MODELS),
@@ -142,4 +142,4 @@ def _submit(rng: random.Random, key: str) -> Submit:
 
 
 def _command(rng: random.Random, key: str) -> Command:
-    return Command(at=round(rng.uniform(0, 60), 3), key=key, what=rng.choice(COMMANDS))
+    return Command(at=round(rng.uniform(0, 40), 3), key=key, what=rng.choice(COMMANDS))

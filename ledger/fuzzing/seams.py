@@ -83,13 +83,18 @@ class SimCursor(sqlite3.Cursor):
 
     def execute(self, *args: Any) -> Any:
         """Run a statement."""
-        self.connection.mortal.point("sql")
+        _mortal(self.connection).point("sql")
         return super().execute(*args)
 
     def executemany(self, *args: Any) -> Any:
         """Run a statement for many rows."""
-        self.connection.mortal.point("sql many")
+        _mortal(self.connection).point("sql many")
         return super().executemany(*args)
+
+
+def _mortal(connection: sqlite3.Connection) -> Mortal:
+    assert isinstance(connection, SimConnection)
+    return connection.mortal
 
 
 def attach(engine: sa.Engine, mortal: Mortal) -> None:

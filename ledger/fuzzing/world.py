@@ -87,7 +87,7 @@ class World:
         self.requests = 0
         self.struck: Counter[Fault] = Counter()
         self._before: dict[str, Answered] = {}
-        self.on_send: Callable[[Mortal, Asked], None] = lambda mortal, asked: None
+        self.on_send: Callable[[Mortal, Asked], None] = _unseen
 
     def now(self) -> float:
         """Upstream's own clock: setting ours does not set theirs."""
@@ -190,6 +190,11 @@ class World:
         return Answered(
             status=answer.status, body=json.dumps(answer.body).encode(), headers=answer.headers
         )
+
+
+def _unseen(mortal: Mortal, asked: Asked) -> None:
+    """Nobody watches what is sent."""
+    del mortal, asked
 
 
 def refusal(status: int, code: str) -> Answered:

@@ -51,9 +51,7 @@ class LoopWriter:
         ticket: asyncio.Future[None] = loop.create_future()
         loop.call_later(self._rng.random() * REST_SECONDS, ticket.set_result, None)
         await ticket
-        made = self._committer.run(work)
-        self._committed()
-        return made
+        return self._committer.run(work)
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due and self._records:

@@ -1,0 +1,65 @@
+"""Small stories in which a life is killed at every single touch of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from ledger.fuzzing.play import Played, play
+from ledger.fuzzing.schedule import Break, Command, Crash, Schedule, Submit
+from ledger.fuzzing.world import Fault
+
+POLICY: Final = {"deadline": 60, "settle_seconds": 10}
+
+
+def _story(*acts: Submit | Command | Break) -> Schedule:
+    return Schedule(seed=1, acts=acts)
+
+
+def _submit(
+    key: str = "run:1", *, at: float = 0.1, model: str = "sim-ok", **more: object
+) -> Submit:
+    policy = {**POLICY, **dict(more.pop("policy", {}))}  # type: ignore[call-overload]
+    return Submit(at=at, key=key, model=model, policy=policy, **more)  # type: ignore[arg-type]
+
+
+SCENARIOS: Final = {
+    "one-run": _story(_submit()),
+    "two-on-a-thread": _story(
+        _submit(provider="assistants", thread=0),
+        _submit("run:2", at=0.2, provider="assistants", thread=0),
+    ),
+    "two-parallel-tools": _story(
+        _submit(provider="assistants", model="sim-tools", tool="charge", thread=0)
+    ),
+    "tool-chain": _story(_submit(model="sim-tool-chain", tool="charge")),
+    "expiry-with-restart": _story(
+        _submit(
+            provider="assistants", model="sim-expire", thread=0, policy={"restart": "expired=1"}
+        )
+    ),
+    "cancel-race": _story(
+        _submit(model="sim-cancel-race"), Command(at=1.5, key="run:1", what="cancel")
+    ),
+    "ambiguous-create": _story(
+        _submit(provider="assistants", thread=0), Break(request=1, fault=Fault.lost_reply)
+    ),
+    "ambiguous-response": _story(
+        _submit(policy={"on_unknown": "recreate=1"}), Break(request=1, fault=Fault.error_after)
+    ),
+}
+"""By name; each is played without a crash first, which tells how many points it has."""
+
+
+def points_of(name: str) -> int:
+    """How many touches of the world a story has when nobody dies."""
+    return play(SCENARIOS[name]).points
+
+
+def killed_everywhere(name: str, *, every: int = 1, first: int = 1) -> Iterator[Played]:
+    """Play a story once for each point (or every so many-th), with a death there."""
+    schedule = SCENARIOS[name]
+    yield play(schedule)
+    for point in range(first, points_of(name) + 1, every):
+        yield play(replace(schedule, acts=(*schedule.acts, Crash(point=point))))
