@@ -6,7 +6,6 @@ each time costs several times what the database needs.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -32,15 +31,18 @@ class Fetch:
     ) -> None:
         self._table, self._names, self._key, self._more = table, tuple(names), key, more
         self._own = decoders or {}
+        self._made: dict[str, tuple[str, tuple[tuple[int, Decode], ...]]] = {}
 
     def rows(self, connection: sa.Connection, ids: Sequence[int]) -> list[list[Any]]:
         """The rows of these runs; each is the values of the columns in order."""
         kind = connection.dialect.name
-        found = execute(connection, self._statement(kind), (listed(kind, ids),), rows=True)
-        decoders = self._decoders(connection.dialect)
+        if kind not in self._made:
+            # By name: a dialect belongs to its engine, and must not be kept alive by a cache.
+            self._made[kind] = self._statement(kind), self._decoders(connection.dialect)
+        statement, decoders = self._made[kind]
+        found = execute(connection, statement, (listed(kind, ids),), rows=True)
         return [_decoded(row, decoders) for row in found]
 
-    @functools.cache  # noqa: B019 - there is one for each table, for ever
     def _statement(self, dialect: str) -> str:
         columns = ", ".join(f't."{name}"' for name in self._names)
         return (
@@ -48,7 +50,6 @@ class Fetch:
             f'WHERE t."{self._key}" {among(dialect, "bigint")} {self._more}'
         )
 
-    @functools.cache  # noqa: B019
     def _decoders(self, dialect: sa.Dialect) -> tuple[tuple[int, Decode], ...]:
         made = (
             (index, self._own.get(name) or _decoder(self._table.c[name].type, dialect))

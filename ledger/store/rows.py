@@ -7,7 +7,6 @@ gets plain tuples: `executemany` on SQLite, UNNEST over arrays on PostgreSQL.
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC
@@ -36,6 +35,7 @@ class Bulk:
         self.keys = tuple(keys)
         self.sqlite = dialect.name == "sqlite"
         self._dialect = dialect
+        self._made: dict[tuple[Any, ...], str] = {}
         self._encoders = {column.name: _encoder(column, dialect) for column in table.columns}
         self.columns = tuple(column.name for column in table.columns)
 
@@ -45,7 +45,7 @@ class Bulk:
         """Insert rows; all must have the same keys. `ignore` skips those that are there already."""
         if rows:
             names = tuple(rows[0])
-            self._run(connection, self._insert_sql(names, ignore), names, rows)
+            self._run(connection, self._sql(self._insert_sql, names, ignore), names, rows)
 
     def update(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Update rows by key. Each row names what it changes; like rows go together."""
@@ -54,12 +54,12 @@ class Bulk:
             alike[tuple(row)].append(row)
         for names, together in alike.items():
             ordered = (*(name for name in names if name not in self.keys), *self.keys)
-            self._run(connection, self._update_sql(ordered), ordered, together)
+            self._run(connection, self._sql(self._update_sql, ordered), ordered, together)
 
     def delete(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Delete rows by key."""
         if rows:
-            self._run(connection, self._delete_sql(), self.keys, rows)
+            self._run(connection, self._sql(self._delete_sql), self.keys, rows)
 
     def _run(
         self,
@@ -81,7 +81,13 @@ class Bulk:
             return values
         return [None if value is None else encode(value) for value in values]
 
-    @functools.cache  # noqa: B019 - a Bulk lives as long as its store
+    def _sql(self, make: Callable[..., str], *arguments: Any) -> str:
+        """A statement, put together once."""
+        key = (make.__name__, *arguments)
+        if key not in self._made:
+            self._made[key] = make(*arguments)
+        return self._made[key]
+
     def _insert_sql(self, names: tuple[str, ...], ignore: bool) -> str:
         columns = ", ".join(f'"{name}"' for name in names)
         end = " ON CONFLICT DO NOTHING" if ignore else ""
@@ -93,7 +99,6 @@ class Bulk:
             f"SELECT * FROM {self._unnest(names)} AS u{end}"
         )
 
-    @functools.cache  # noqa: B019
     def _update_sql(self, names: tuple[str, ...]) -> str:
         fields = [name for name in names if name not in self.keys]
         if self.sqlite:
@@ -106,7 +111,6 @@ class Bulk:
             f"AS u({self._named(names)}) WHERE {self._matching()}"
         )
 
-    @functools.cache  # noqa: B019
     def _delete_sql(self) -> str:
         if self.sqlite:
             where = " AND ".join(f'"{name}" = ?' for name in self.keys)
