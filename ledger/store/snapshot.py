@@ -88,6 +88,8 @@ def sqlite_snapshot(path: Path) -> Snapshot:
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
         connection = engine.connect()
         connection.execute(sa.text("SELECT 1 FROM sqlite_master LIMIT 1")).close()
+        driver: Any = connection.connection.driver_connection
+        driver.set_authorizer(_permit)
         return connection
 
     def make() -> sqlite3.Connection:
@@ -95,7 +97,6 @@ def sqlite_snapshot(path: Path) -> Snapshot:
         driver = sqlite3.connect(address, BUSY_SECONDS, uri=True, check_same_thread=False)
         driver.isolation_level = None
         driver.execute("PRAGMA query_only = ON").close()
-        driver.set_authorizer(_permit)
         return driver
 
     return Snapshot(connect)

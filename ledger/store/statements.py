@@ -122,8 +122,11 @@ def _name(tokens: list[Token]) -> tuple[str, ...]:
         if token.kind == "word" and token.value in NO_NAME:
             break
         parts.append(token.value.lower() if token.kind == "word" else token.value)
-        if place + 1 >= len(tokens) or tokens[place + 1].value != ".":
+        following = tokens[place + 1] if place + 1 < len(tokens) else None
+        if following is None or following.kind == "word" or following.value == "(":
             return tuple(parts)
+        if following.value != ".":
+            break
     raise InvalidInput("the table must be named plainly, as in: UPDATE stock, or: UPDATE app.stock")
 
 
