@@ -55,6 +55,7 @@ TOUCHED: Final = (
     f"WHERE relid IN ({_OURS})"
 )
 IS_OWN: Final = f"SELECT to_regclass(:name) IS NULL, to_regclass(:name) IN ({_OURS})"
+SETTINGS: Final = "SELECT current_setting('statement_timeout'), current_setting('track_counts')"
 SUSPECT: Final = (
     "SELECT type, name, LOWER(sql) FROM sqlite_master "
     "WHERE sql LIKE '%rollback%' OR sql LIKE '%deferred%'"
@@ -171,8 +172,10 @@ def _changes(connection: sa.Connection) -> int:
 
 @contextmanager
 def _postgres(connection: sa.Connection, _until: float) -> Iterator[None]:
+    usual, counting = connection.execute(sa.text(SETTINGS)).one()
+    if counting != "on":
+        raise _Refused("track_counts is off: what triggers change could not be seen")
     before = _touched(connection)
-    usual = connection.execute(sa.text("SHOW statement_timeout")).scalar_one()
     # Checked within the savepoint: at COMMIT a violation would take the whole batch with it.
     connection.execute(sa.text("SET CONSTRAINTS ALL DEFERRED"))
     yield

@@ -35,11 +35,9 @@ def drain(runward: CommandLine) -> None:
     """Work until nothing moves by itself."""
     for _ in range(20):
         runward("daemon", "--once", "--tools", "approved_tools")
-        open_calls = runward("tools", "list", "-o", "json").json
-        if (
-            len(open_calls) == 2
-            or not runward("list", "-q", "-status:completed", "-o", "json").json
-        ):
+        waits = runward("tools", "list", "-o", "json").json
+        going = runward("list", "-q", "-status:completed", "-o", "json").json
+        if len(waits) == 2 or not going:
             return
 
 
