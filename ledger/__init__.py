@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ledger.service.async_ledger import AsyncLedger
     from ledger.service.ledger import Ledger
     from ledger.service.tools import Tool, ToolCall, tool
+    from ledger.service.transactional import TransactionalCall
 
 _HOMES = {
     "Ledger": "ledger.service.ledger",
@@ -36,6 +37,7 @@ _HOMES = {
     "Run": "ledger.core.model",
     "Tool": "ledger.service.tools",
     "ToolCall": "ledger.service.tools",
+    "TransactionalCall": "ledger.service.transactional",
     "tool": "ledger.service.tools",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "StillPending",
     "Tool",
     "ToolCall",
+    "TransactionalCall",
     "WaitTimeout",
     "tool",
 ]

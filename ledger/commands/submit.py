@@ -43,6 +43,17 @@ OnUnknown = Annotated[
     Text,
     typer.Option(help="A create whose fate is unknown: fail, or recreate=N, which may pay twice."),
 ]
+OnUnknownOutcome = Annotated[
+    Text,
+    typer.Option(
+        help="A tool call that a dead process had started: hold, error_output, or rerun, which may "
+        "have the effect twice. A tool's own word wins."
+    ),
+]
+LateApproval = Annotated[
+    Text,
+    typer.Option(help="An approval after its attempt's end: refuse, or attach to the same call."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the verdict.")]
 Timeout = Annotated[Text, typer.Option(help="With --wait: at most this long.")]
 Drive = Annotated[str, typer.Option(help="With --wait: auto or never.")]
@@ -66,6 +77,8 @@ def submit(
     restart: Restart = None,
     effects: Effects = None,
     on_unknown: OnUnknown = None,
+    on_unknown_outcome: OnUnknownOutcome = None,
+    late_approval: LateApproval = None,
     wait: Wait = False,
     timeout: Timeout = None,
     drive: Drive = "auto",
@@ -92,6 +105,8 @@ def submit(
         "restart": restart,
         "effects": effects,
         "on_unknown": on_unknown,
+        "on_unknown_outcome": on_unknown_outcome,
+        "late_approval": late_approval,
         "profile": State.profile if State.profile != "default" else None,
     }
     requests = _requests(file, {k: v for k, v in flags.items() if v is not None})

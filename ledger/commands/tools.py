@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,24 +13,33 @@ from ledger.commands.opening import opened
 from ledger.commands.output import Format, print_rows, say
 from ledger.errors import InvalidInput
 
-app = typer.Typer(help="Tool calls: waiting, held, answered by hand.", no_args_is_help=True)
+app = typer.Typer(
+    help="Tool calls: waiting, held, approved or answered by hand.", no_args_is_help=True
+)
 Out = Annotated[Format, typer.Option("-o", "--output")]
-COLUMNS = ("run_id", "n", "tool", "call_id", "state", "held", "requested_at", "deadline_at")
-SHOW = ("n", "attempt", "tool", "call_id", "state", "held", "arguments", "output", "is_error")
+COLUMNS = ("run_id", "n", "tool", "call_id", "state", "held", "approval", "lapses_in")
+SHOW = ("n", "attempt", "tool", "call_id", "state", "held", "approval", "arguments", "output")
+Run = Annotated[str, typer.Argument(metavar="RUN")]
+Call = Annotated[str, typer.Argument(metavar="CALL", help="Call id, or its number.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Kept in the run's history.")]
 OUTPUT_BYTES_MAX = 1_048_576
 
 
 @app.command("list")
 def list_calls(form: Out = Format.table) -> None:
-    """Calls without an output, in runs that wait for one."""
+    """Calls without an output, in runs that wait for one. `lapses_in` counts the seconds that are
+    left for an answer."""
+    from ledger.clock import utcnow
     from ledger.store.queries import open_calls
 
     with opened() as ledger:
         rows = ledger.store.read(open_calls)
-    print_rows([_view(row) for row in rows], form=form, columns=COLUMNS, name="run_id")
+    now = utcnow()
+    print_rows([_view(row, now) for row in rows], form=form, columns=COLUMNS, name="run_id")
 
 
-def _view(row: Any) -> dict[str, Any]:
+def _view(row: Any, now: datetime) -> dict[str, Any]:
+    ends = [row.deadline_at, *([] if row.settled or not row.expires_at else [row.expires_at])]
     return {
         "run_id": row.run_id,
         "run_key": row.run_key,
@@ -38,13 +48,15 @@ def _view(row: Any) -> dict[str, Any]:
         "call_id": row.call_id,
         "state": str(row.state),
         "held": row.held,
+        "approval": None if row.approval is None else str(row.approval),
+        "lapses_in": max(0, int((min(ends) - now).total_seconds())),
         "requested_at": row.requested_at.isoformat(),
         "deadline_at": row.deadline_at.isoformat(),
     }
 
 
 @app.command()
-def show(run: Annotated[str, typer.Argument(metavar="RUN")], form: Out = Format.table) -> None:
+def show(run: Run, form: Out = Format.table) -> None:
     """All calls of a run, with arguments and outputs."""
     with opened() as ledger:
         rows = ledger.show(run)["tool_calls"]
@@ -53,8 +65,8 @@ def show(run: Annotated[str, typer.Argument(metavar="RUN")], form: Out = Format.
 
 @app.command()
 def submit(
-    run: Annotated[str, typer.Argument(metavar="RUN")],
-    call: Annotated[str, typer.Argument(metavar="CALL", help="Call id, or its number.")],
+    run: Run,
+    call: Call,
     output: Annotated[
         str | None, typer.Option("--output", help="The output; - reads stdin.")
     ] = None,
@@ -67,6 +79,34 @@ def submit(
     with opened() as ledger:
         done = ledger.answer(run, call, _output(output, file), is_error=error)
     say(f"run {done.id}: call {call} is answered")
+
+
+@app.command()
+def approve(run: Run, call: Call, reason: Reason = None) -> None:
+    """Let a call run that waits for an approval."""
+    with opened() as ledger:
+        done = ledger.approve(run, call, reason=reason)
+    say(f"run {done.id}: call {call} is approved")
+
+
+@app.command()
+def deny(
+    run: Run,
+    call: Call,
+    reason: Annotated[str, typer.Option("--reason", help="The model is told, with this reason.")],
+) -> None:
+    """Answer a call that waits for an approval with a no."""
+    with opened() as ledger:
+        done = ledger.deny(run, call, reason=reason)
+    say(f"run {done.id}: call {call} is denied")
+
+
+@app.command()
+def rerun(run: Run, call: Call, reason: Reason = None) -> None:
+    """Let a held call run again: its effect may happen twice, on your word."""
+    with opened() as ledger:
+        done = ledger.rerun(run, call, reason=reason)
+    say(f"run {done.id}: call {call} may run again")
 
 
 def _output(output: str | None, file: str | None) -> str:

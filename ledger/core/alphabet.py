@@ -106,6 +106,29 @@ class Effects(StrEnum):
     rerun = "rerun"
 
 
+class OnUnknownOutcome(StrEnum):
+    """What becomes of a tool call that a dead life had started, and nobody knows how it ended."""
+
+    hold = "hold"
+    error_output = "error_output"
+    rerun = "rerun"
+
+
+class Approval(StrEnum):
+    """Where a call stands that a person has to approve before it may run."""
+
+    required = "required"
+    approved = "approved"
+    denied = "denied"
+
+
+class LateApproval(StrEnum):
+    """What an answer is worth that comes after its call's attempt is over."""
+
+    refuse = "refuse"
+    attach = "attach"
+
+
 class EventKind(StrEnum):
     """One kind of fact in a run's history; the comment says what it records."""
 
@@ -127,6 +150,12 @@ class EventKind(StrEnum):
     tool_not_started = "tool_not_started"  # started by the record, and its function never called
     tool_finished = "tool_finished"
     tool_held = "tool_held"  # a call nobody may run by itself
+    tool_rerun = "tool_rerun"  # a call of unknown outcome may run again, and who allowed it
+    approval_required = "approval_required"  # a call that waits for a person's word
+    approval_lapsing = "approval_lapsing"  # it still waits, and there is little time left
+    approval_late = "approval_late"  # a word that came when nothing waited for it any more
+    tool_approved = "tool_approved"
+    tool_denied = "tool_denied"
     outputs_sending = "outputs_sending"
     outputs_submitted = "outputs_submitted"
     outputs_unclear = "outputs_unclear"
@@ -149,6 +178,8 @@ class Attention(StrEnum):
     unknown_status = "unknown_status"
     unknown_outcome = "unknown_outcome"
     tool_unhandled = "tool_unhandled"
+    approval_needed = "approval_needed"
+    approval_lapsing = "approval_lapsing"
     restart_has_effects = "restart_has_effects"
     contradiction = "contradiction"
     result_unreadable = "result_unreadable"

@@ -10,10 +10,12 @@ from dataclasses import field
 from datetime import datetime
 
 from ledger.core.alphabet import (
+    Approval,
     Attention,
     CallState,
     ErrorOrigin,
     EventKind,
+    OnUnknownOutcome,
     RemoteKind,
     RemoteState,
     Source,
@@ -26,6 +28,8 @@ from ledger.core.record import record
 
 REQUEST_PAYLOAD = 1
 """Every run's first payload is its request."""
+Scalar = str | int | float | bool | bytes | None
+"""What a statement's parameter may be: what both databases and JSON know."""
 
 
 @record
@@ -131,6 +135,9 @@ class ToolCall:
     occurrence: int
     state: CallState = CallState.requested
     idempotent: bool | None = None
+    transactional: bool | None = None
+    on_unknown_outcome: OnUnknownOutcome | None = None
+    reruns: int = 0
     output: int | None = None
     is_error: bool = False
     held: bool = False
@@ -141,10 +148,11 @@ class ToolCall:
     sent_at: datetime | None = None
     submitted_at: datetime | None = None
     confirmed_at: datetime | None = None
-    approval: str | None = None
+    approval: Approval | None = None
     approval_actor: str | None = None
     approval_reason: str | None = None
     approval_at: datetime | None = None
+    approval_warned_at: datetime | None = None
 
 
 @record
@@ -237,11 +245,25 @@ class EventDraft:
 
 
 @record
+class Write:
+    """One statement that a transactional tool wants executed in the transaction of its output.
+
+    `params` are the values of its `:name` marks; with `expect_rows` another count is an error.
+    """
+
+    sql: str
+    params: tuple[tuple[str, Scalar], ...] = ()
+    expect_rows: int | None = None
+
+
+@record
 class Change:
     """What a decision writes: the facts before and after, and the events that say why.
 
     The store turns the difference into row changes, in one transaction, under owner, fence and
-    version. `passed` are states that the run went through within the transaction.
+    version. `passed` are states that the run went through within the transaction. `writes` are
+    statements to execute first: their row counts then decide what is written. `refusal` is what
+    to tell whoever gave a command that is recorded and not obeyed.
     """
 
     before: Facts
@@ -250,6 +272,8 @@ class Change:
     payloads: tuple[PayloadDraft, ...] = ()
     passed: tuple[State, ...] = ()
     take_lane: bool = False
+    writes: tuple[Write, ...] = ()
+    refusal: str | None = None
     due_at: datetime
     why: str
 

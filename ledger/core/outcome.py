@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
 from ledger.core.alphabet import RemoteKind
+from ledger.core.model import Write
 from ledger.errors import Reply, UpstreamError, leaves
 
 ERRORS: Final = {error.__name__: error for error in leaves()}
@@ -101,11 +102,19 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolDone:
-    """Tool call `n` returned `output`, or failed with `output` as its error text."""
+    """Tool call `n` returned `output`, or failed with `output` as its error text.
+
+    `writes` are what a transactional tool wants executed together with this record. Once they were,
+    `rows` counts what each of them touched; empty where the database refused them, for the reason
+    `refused`, and nothing of them stayed.
+    """
 
     n: int
     output: bytes
     is_error: bool = False
+    writes: tuple[Write, ...] = ()
+    rows: tuple[int, ...] | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +124,10 @@ class Elapsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolNotStarted:
-    """Tool call `n` was armed, and its function was never called."""
+    """Tool call `n` was armed by `life`, and its function was never called."""
 
     n: int
+    life: str
 
 
 Outcome = Observed | Found | Harvested | Failed | ToolDone | ToolNotStarted | Elapsed
@@ -138,6 +148,21 @@ _CLASSES: Final = {
 }
 
 
+def error_output(kind: str, message: str) -> bytes:
+    """An error as the model sees it."""
+    body = json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False)
+    return body.encode("utf-8", "replace")
+
+
+def performed(done: ToolDone, result: tuple[int, ...] | str) -> ToolDone:
+    """The outcome of a transactional call after its writes: row counts, or why they are undone."""
+    if isinstance(result, tuple):
+        return replace(done, rows=result)
+    text = f"nothing was written: {result}"
+    output = error_output("write_refused", text)
+    return replace(done, output=output, is_error=True, rows=(), refused=result)
+
+
 def dump_outcome(outcome: Outcome) -> bytes:
     """The outcome as JSON, for the evidence table."""
     return json.dumps(_plain(outcome)).encode()
@@ -151,6 +176,8 @@ def load_outcome(body: bytes) -> Outcome:
         raise ValueError("not an outcome") from error
     if not isinstance(loaded, Outcome) or isinstance(loaded, Elapsed):
         raise ValueError("not an outcome")
+    if isinstance(loaded, ToolDone) and (loaded.writes or loaded.rows is not None):
+        raise ValueError("writes are executed under ownership only, never from evidence")
     if isinstance(loaded, Failed) and loaded.error not in ERRORS:
         raise ValueError("not an error that this program knows")
     return loaded

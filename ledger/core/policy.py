@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
-from ledger.core.alphabet import Effects, State
+from ledger.core.alphabet import Effects, LateApproval, OnUnknownOutcome, State
 from ledger.errors import InvalidInput
 
 RESTARTS_MAX: Final = 20
@@ -17,6 +18,7 @@ DEADLINE_SECONDS: Final = 86_400.0
 SETTLE_SECONDS: Final = 30.0
 SETTLE_SECONDS_MAX: Final = 3_600.0
 RESTARTABLE: Final = frozenset({State.expired, State.failed, State.incomplete})
+Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Policy:
     deadline_seconds: float = DEADLINE_SECONDS
     settle_seconds: float = SETTLE_SECONDS
     poll_seconds: float | None = None
+    on_unknown_outcome: OnUnknownOutcome = OnUnknownOutcome.hold
+    late_approval: LateApproval = LateApproval.refuse
 
     def restart_rule(self, outcome: State, code: str | None) -> RestartRule | None:
         """The first rule for an attempt that ended so; the most specific come first."""
@@ -60,6 +64,8 @@ class Policy:
             "deadline_seconds": self.deadline_seconds,
             "settle_seconds": self.settle_seconds,
             "poll_seconds": self.poll_seconds,
+            "on_unknown_outcome": str(self.on_unknown_outcome),
+            "late_approval": str(self.late_approval),
         }
 
     @classmethod
@@ -72,6 +78,8 @@ class Policy:
             deadline_seconds=value["deadline_seconds"],
             settle_seconds=value["settle_seconds"],
             poll_seconds=value["poll_seconds"],
+            on_unknown_outcome=OnUnknownOutcome(value["on_unknown_outcome"]),
+            late_approval=LateApproval(value["late_approval"]),
         )
 
 
@@ -85,6 +93,8 @@ class PolicyInput:
     deadline: float | str | None = None
     settle_seconds: float | None = None
     poll_seconds: float | None = None
+    on_unknown_outcome: str | None = None
+    late_approval: str | None = None
 
 
 def judge_policy(given: PolicyInput, default: Policy) -> Policy:
@@ -110,7 +120,21 @@ def judge_policy(given: PolicyInput, default: Policy) -> Policy:
         poll_seconds=default.poll_seconds
         if given.poll_seconds is None
         else bounded("poll_seconds", given.poll_seconds, low=0.01, high=3_600.0),
+        on_unknown_outcome=default.on_unknown_outcome
+        if given.on_unknown_outcome is None
+        else parse_word("on_unknown_outcome", OnUnknownOutcome, given.on_unknown_outcome),
+        late_approval=default.late_approval
+        if given.late_approval is None
+        else parse_word("late_approval", LateApproval, given.late_approval),
     )
+
+
+def parse_word(name: str, words: type[Word], text: str) -> Word:
+    """The word of a vocabulary that `text` is. Raises InvalidInput, naming them all."""
+    try:
+        return words(text)
+    except ValueError:
+        raise InvalidInput(f"{name} must be one of {', '.join(words)}, not {text!r}") from None
 
 
 def bounded(name: str, value: float, *, low: float, high: float) -> float:

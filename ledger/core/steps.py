@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from ledger.core.alphabet import OnUnknownOutcome
 from ledger.core.pacing import Look
 
 CANCEL_SECONDS: Final = 120.0
@@ -21,6 +22,11 @@ EXPIRY_GRACE_SECONDS: Final = 30.0
 """Upstream may report its own `expires_at` this late before the ledger derives it."""
 RECHECK_SECONDS: Final = 3_600.0
 """A recheck that upstream does not answer is given up after this."""
+APPROVAL_WARNING_SECONDS: Final = 300.0
+"""A call that still waits for a person's word is flagged so long before its time is up, or when a
+quarter of the time is left, whichever is later."""
+RERUNS_MAX: Final = 5
+"""So many times policy lets one call run again: a tool that kills its process must not for ever."""
 RESEND_SECONDS: Final = 5.0
 """Outputs whose submission is in doubt are sent again after this, if upstream still asks."""
 
@@ -32,6 +38,9 @@ class ToolSpec:
     name: str
     idempotent: bool
     timeout_seconds: float
+    transactional: bool = False
+    requires_approval: bool = False
+    on_unknown_outcome: OnUnknownOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,18 @@ class AsyncLedger:
         """See Ledger.answer."""
         return await asyncio.to_thread(self.sync.answer, run, call_id, output, is_error=is_error)
 
+    async def approve(self, run: RunName, call_id: str, *, reason: str | None = None) -> Run:
+        """See Ledger.approve."""
+        return await asyncio.to_thread(self.sync.approve, run, call_id, reason=reason)
+
+    async def deny(self, run: RunName, call_id: str, *, reason: str) -> Run:
+        """See Ledger.deny."""
+        return await asyncio.to_thread(self.sync.deny, run, call_id, reason=reason)
+
+    async def rerun(self, run: RunName, call_id: str, *, reason: str | None = None) -> Run:
+        """See Ledger.rerun."""
+        return await asyncio.to_thread(self.sync.rerun, run, call_id, reason=reason)
+
     async def adopt(self, remote_id: str, **options: Any) -> Run:
         """See Ledger.adopt."""
         return await asyncio.to_thread(self.sync.adopt, remote_id, **options)

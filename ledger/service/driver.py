@@ -31,7 +31,7 @@ from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
 from ledger.service.options import Options
 from ledger.service.perform import perform, source_of
-from ledger.service.tool_runner import ToolRunner
+from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
 from ledger.service.usage import Usage
 from ledger.store.claims import still_owned
@@ -80,7 +80,7 @@ class Driver:
         self.usage = Usage()
         self.on_woken: Callable[[int], None] = _ignore
         self.on_account_back: Callable[[int], None] = _ignore
-        self._tools = ToolRunner(toolbox, self.read_payloads)
+        self._tools = ToolRunner(toolbox, self.read_payloads, store.snapshot)
 
     def context(self, entry: Entry) -> Context:
         """Who decides, now."""
@@ -226,9 +226,11 @@ class Driver:
         change = make(entry.facts)
         written = not change.empty
         if written:
-            learned = not isinstance(outcome, Elapsed)
+            # Writes that are not executed under ownership did not happen: nothing is learned.
+            after = after_writes(outcome, context, source) if change.writes else None
+            learned = after is None and not isinstance(outcome, Elapsed)
             evidence = functools.partial(dump_outcome, outcome) if learned else None
-            result = await self._commit(entry, change, make, evidence=evidence)
+            result = await self._commit(entry, change, make, evidence=evidence, performed=after)
             if isinstance(result, Stale):
                 return False
             if not isinstance(result, Written):
@@ -266,7 +268,9 @@ class Driver:
     async def _not_started(self, entry: Entry, step: RunTools) -> bool:
         """Take the starts back, or leave them as evidence to whoever has the run now."""
         entry.due = self._clock() + timedelta(seconds=1)
-        kept = [await self._decide(entry, ToolNotStarted(n=n), Source.policy) for n in step.calls]
+        life = self._heart.life.id
+        free = [ToolNotStarted(n=n, life=life) for n in step.calls]
+        kept = [await self._decide(entry, outcome, Source.policy) for outcome in free]
         return all(kept)
 
     async def _commit(
@@ -276,6 +280,7 @@ class Driver:
         make: Callable[[Facts], Change],
         *,
         evidence: Callable[[], bytes] | None,
+        performed: Callable[..., Change] | None = None,
     ) -> Result:
         """Commit under this life's ownership. What was learned outlives a database that is away."""
         decision = Decision(
@@ -284,6 +289,7 @@ class Driver:
             change=change,
             guard=Guard(self._heart.life.id, entry.facts.fence),
             evidence=evidence,
+            performed=performed,
         )
         result = await self._persist(decision)
         if isinstance(result, Written):
@@ -302,7 +308,7 @@ class Driver:
             try:
                 return await self._writer.commit(decision)
             except DatabaseError as error:
-                if decision.evidence is None:
+                if decision.evidence is None and decision.performed is None:
                     raise
                 log.error("run %s: %s; the commit is tried again", decision.run_id, error)
             await pause(min(0.1 * 2**attempt, COMMIT_PAUSE_SECONDS_MAX))

@@ -24,7 +24,16 @@ from ledger.service.accounts import Credential, account_profile, resolve
 from ledger.service.tools import Tool
 from ledger.settings import Settings
 
-POLICY_FIELDS = ("restart", "effects", "on_unknown", "deadline", "settle_seconds", "poll_seconds")
+POLICY_FIELDS = (
+    "restart",
+    "effects",
+    "on_unknown",
+    "deadline",
+    "settle_seconds",
+    "poll_seconds",
+    "on_unknown_outcome",
+    "late_approval",
+)
 
 
 class Judge:

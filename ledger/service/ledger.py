@@ -108,9 +108,10 @@ class Ledger(Operations):
 
         A known key with the same request gives the existing run, with another one raises Conflict.
         Further arguments: `provider`, `tags`, `kind`, `deadline` (seconds or "45m"), `restart`
-        ("expired=2,failed:server_error=1"), `effects`, `on_unknown`, `settle_seconds`,
-        `poll_seconds`, `profile`; all others are the request's own fields. Raises InvalidInput,
-        SecretInRequest, MissingCredential, Conflict, DatabaseError.
+        ("expired=2,failed:server_error=1"), `effects`, `on_unknown`, `on_unknown_outcome`,
+        `late_approval`, `settle_seconds`, `poll_seconds`, `profile`; all others are the request's
+        own fields. Raises InvalidInput, SecretInRequest, MissingCredential, Conflict,
+        DatabaseError.
         """
         return self.submit_many([{"key": key, **request}])[0]
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
+from ledger.core.alphabet import Approval
+from ledger.core.decide import calls_by_hand as by_hand
 from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
-from ledger.errors import Conflict
+from ledger.errors import Conflict, NotAllowed
 from ledger.store.queries import remote_holder
 from ledger.store.records import Decision, Record, Submission
 
@@ -59,6 +61,26 @@ class Operations:
         done = commands.answer_call(call_id, output.encode("utf-8", "replace"), is_error=is_error)
         return self.command(run, done)
 
+    def approve(self, run: RunName, call_id: str, *, reason: str | None = None) -> Run:
+        """Let a tool call run that waits for an approval. Its number names it too.
+
+        Raises NotAllowed where nothing waits for the word any more; the history then has it, and
+        `late_approval="attach"` lets it count for the same call of the attempt that goes on.
+        """
+        return self.command(run, by_hand.judge_call(call_id, Approval.approved, reason))
+
+    def deny(self, run: RunName, call_id: str, *, reason: str) -> Run:
+        """Answer a tool call that waits for an approval with a no, and the reason, for the model.
+
+        Raises as `approve` does, and InvalidInput without a reason.
+        """
+        return self.command(run, by_hand.judge_call(call_id, Approval.denied, reason))
+
+    def rerun(self, run: RunName, call_id: str, *, reason: str | None = None) -> Run:
+        """Let a held tool call run again, which may make its effect happen twice. The history says
+        who allowed it. Raises NotAllowed for a call that is not held."""
+        return self.command(run, by_hand.rerun_call(call_id, reason))
+
     def note(self, run: RunName, text: str) -> Run:
         """Write a remark into a run's history; its owner also looks at it at once."""
         return self.command(run, commands.note(text))
@@ -73,11 +95,18 @@ class Operations:
     def command(self, run: RunName, command: commands.Command) -> Run:
         """Carry out an operator's command on the run as it is at that moment."""
         run_id, actor = self.run_id(run), self._actor
+        refusals: list[str | None] = []
 
         def decide(facts: Facts) -> Any:
-            return commands.carry_out(facts, command, now=utcnow(), actor=actor)
+            change = commands.carry_out(facts, command, now=utcnow(), actor=actor)
+            refusals.append(change.refusal)
+            return change
 
-        return self.put(Decision(run_id=run_id, decide=decide)).run
+        done = self.put(Decision(run_id=run_id, decide=decide)).run
+        # The last decision is the one that was written.
+        if refusals[-1] is not None:
+            raise NotAllowed(refusals[-1], hint=f"runward events {run_id}")
+        return done
 
     def adopt(
         self,

@@ -18,9 +18,12 @@ from typing import Any, Final, overload
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
+from ledger.core.alphabet import OnUnknownOutcome
+from ledger.core.outcome import error_output
+from ledger.core.policy import parse_word
 from ledger.core.redaction import redact_text
 from ledger.core.steps import ToolSpec
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, InvalidInput
 
 TIMEOUT_SECONDS: Final = 60.0
 TIMEOUT_SECONDS_MAX: Final = 3_600.0
@@ -52,12 +55,10 @@ class Result:
 class Tool:
     """A function with a name, a signature that arguments are checked against, and its promises."""
 
-    def __init__(
-        self, function: Callable[..., Any], *, name: str, idempotent: bool, timeout_seconds: float
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], spec: ToolSpec) -> None:
         self.function = function
-        self.spec = ToolSpec(name=name, idempotent=idempotent, timeout_seconds=timeout_seconds)
-        self._model, self._wants_call = _arguments_model(function, name)
+        self.spec = spec
+        self._model, self._wants_call = _arguments_model(function, spec.name)
         self._is_async = inspect.iscoroutinefunction(function)
 
     @property
@@ -80,8 +81,14 @@ class Tool:
             return {"type": "function", "strict": False, **function}
         return {"type": "function", "function": function}
 
-    async def run(self, arguments: bytes, call: ToolCall) -> Result:
-        """Run the function. Whatever goes wrong becomes an output that the model sees."""
+    async def run(
+        self, arguments: bytes, call: ToolCall, *, after: Callable[[], None] | None = None
+    ) -> Result:
+        """Run the function. Whatever goes wrong becomes an output that the model sees.
+
+        With `after` it runs in a thread of its own, which calls that at the end: a coroutine too,
+        since what blocks in it must not block the loop that keeps this life alive.
+        """
         try:
             values = self._check(arguments)
         except ValueError as error:
@@ -90,7 +97,7 @@ class Tool:
             values["call"] = call
         try:
             async with asyncio.timeout(self.spec.timeout_seconds):
-                return _output(await self._call(values))
+                return _output(await self._call(values, after))
         except TimeoutError:
             return _problem("timeout", f"no result after {self.spec.timeout_seconds:g} s")
         except asyncio.CancelledError:
@@ -102,10 +109,19 @@ class Tool:
             # A tool that calls sys.exit must not end the daemon.
             return _problem(type(error).__name__, str(error))
 
-    async def _call(self, values: dict[str, Any]) -> Any:
+    async def _call(self, values: dict[str, Any], after: Callable[[], None] | None) -> Any:
+        if after is not None:
+            return await _in_thread(lambda: self._apart(values, after))
         if self._is_async:
             return await self.function(**values)
         return await _in_thread(lambda: self.function(**values))
+
+    def _apart(self, values: dict[str, Any], after: Callable[[], None]) -> Any:
+        try:
+            made = self.function(**values)
+            return asyncio.run(made) if self._is_async else made
+        finally:
+            after()
 
     def _check(self, arguments: bytes) -> dict[str, Any]:
         try:
@@ -184,9 +200,7 @@ def _output(value: Any) -> Result:
 
 def _problem(kind: str, message: str) -> Result:
     """An error as the model sees it: no traceback, no credential."""
-    text = redact_text(message)[:2_000]
-    body = json.dumps({"error": {"type": kind, "message": text}}, ensure_ascii=False)
-    return Result(body.encode("utf-8", "replace"), is_error=True)
+    return Result(error_output(kind, redact_text(message)[:2_000]), is_error=True)
 
 
 @overload
@@ -195,7 +209,13 @@ def tool(function: Callable[..., Any], /) -> Tool: ...
 
 @overload
 def tool(
-    *, idempotent: bool = ..., timeout_seconds: float = ..., name: str | None = ...
+    *,
+    idempotent: bool = ...,
+    transactional: bool = ...,
+    requires_approval: bool = ...,
+    on_unknown_outcome: str | None = ...,
+    timeout_seconds: float = ...,
+    name: str | None = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 
 
@@ -204,27 +224,50 @@ def tool(
     /,
     *,
     idempotent: bool = False,
+    transactional: bool = False,
+    requires_approval: bool = False,
+    on_unknown_outcome: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     name: str | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a function a tool.
 
-    `idempotent=True` says that running it twice with one `call.key` is harmless; only then is it
-    run again after a crash in the middle. A parameter named `call` receives the ToolCall. Raises
-    ConfigurationError for a signature, name or timeout (seconds) that cannot work.
+    `idempotent=True` says that running it twice with one `call.key` is harmless. A `transactional`
+    one has no effect but what it hands to `call.write`, which happens exactly once. Either is run
+    again after a crash in the middle; for any other, `on_unknown_outcome` says what then becomes of
+    the call (hold, error_output, rerun; by default what the run says). With `requires_approval` no
+    call runs before a person has approved it. A parameter named `call` receives the ToolCall.
+    Raises ConfigurationError for a signature, name, word or timeout (seconds) that cannot work.
     """
 
     def make(wrapped: Callable[..., Any]) -> Tool:
         chosen = name or wrapped.__name__
+        spec = ToolSpec(
+            name=chosen,
+            idempotent=idempotent,
+            timeout_seconds=timeout_seconds,
+            transactional=transactional,
+            requires_approval=requires_approval,
+            on_unknown_outcome=_unknown_outcome(chosen, on_unknown_outcome),
+        )
         if not NAME.fullmatch(chosen):
             raise ConfigurationError(
                 f"{chosen!r} cannot name a tool: letters, digits, _ and - only"
             )
         if not 0 < timeout_seconds <= TIMEOUT_SECONDS_MAX:
             raise ConfigurationError(f"tool {chosen!r}: timeout_seconds must be within (0, 3600]")
-        return Tool(wrapped, name=chosen, idempotent=idempotent, timeout_seconds=timeout_seconds)
+        return Tool(wrapped, spec)
 
     return make if function is None else make(function)
+
+
+def _unknown_outcome(name: str, text: str | None) -> OnUnknownOutcome | None:
+    try:
+        return (
+            None if text is None else parse_word("on_unknown_outcome", OnUnknownOutcome, str(text))
+        )
+    except InvalidInput as error:
+        raise ConfigurationError(f"tool {name!r}: {error.message}") from None
 
 
 class Toolbox:

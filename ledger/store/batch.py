@@ -23,6 +23,7 @@ from ledger.core.model import Change, Facts
 from ledger.entropy import new_id, random_bytes
 from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
 from ledger.store.direct import among, execute, listed
+from ledger.store.effects import carry_out
 from ledger.store.facts import load_facts
 from ledger.store.heads import Head, lock_heads
 from ledger.store.hints import notify
@@ -166,6 +167,8 @@ class Batch:
                     results[index] = refused
                 elif change.take_lane and not lanes.take(connection, change, now):
                     results[index] = LaneBusy()
+                elif change.writes:
+                    changes.append((index, carry_out(connection, record, change), head))
                 else:
                     changes.append((index, change, head))
 

@@ -60,11 +60,17 @@ INVARIANTS: Final = (
     Invariant(
         5,
         "a tool that is not idempotent starts at most once per call.key, unless an event allows it",
-        """SELECT c.run_id FROM tool_call c
-            WHERE c.idempotent IS NOT TRUE AND c.started_at IS NOT NULL
-                AND NOT EXISTS (SELECT 1 FROM event e WHERE e.run_id = c.run_id
-                    AND e.kind = 'restarted' AND CAST(e.detail AS TEXT) LIKE '%rerun%')
-            GROUP BY c.run_id, c.key HAVING COUNT(*) > 1""",
+        """SELECT s.run_id FROM event s
+            WHERE (s.kind IN ('tool_rerun', 'tool_not_started')
+                OR (CAST(s.detail ->> 'idempotent' AS TEXT) IN ('0', 'false') AND (
+                    (s.kind = 'tool_started' AND s.detail ->> 'transactional' IS NULL)
+                    OR (s.kind = 'tool_finished' AND s.detail ->> 'transactional' IS NOT NULL
+                        AND CAST(s.detail ->> 'is_error' AS TEXT) IN ('0', 'false')))))
+                AND NOT EXISTS (SELECT 1 FROM event e WHERE e.run_id = s.run_id
+                    AND e.kind = 'restarted' AND e.detail ->> 'effects' = 'rerun')
+            GROUP BY s.run_id, s.detail ->> 'key'
+            HAVING SUM(CASE WHEN s.kind IN ('tool_started', 'tool_finished')
+                THEN 1 ELSE -1 END) > 1""",
     ),
     Invariant(
         6,

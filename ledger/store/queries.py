@@ -222,9 +222,15 @@ def open_calls(connection: sa.Connection, *, limit: int = PAGE_MAX) -> list[sa.R
     """Tool calls without an output in runs without a verdict, the oldest first."""
     statement = (
         sa.select(
-            CALL, RUN.c.key.label("run_key"), RUN.c.state.label("run_state"), RUN.c.deadline_at
+            CALL,
+            RUN.c.key.label("run_key"),
+            RUN.c.state.label("run_state"),
+            RUN.c.deadline_at,
+            REMOTE.c.expires_at,
+            REMOTE.c.settled,
         )
         .join(RUN, RUN.c.id == CALL.c.run_id)
+        .join(REMOTE, sa.and_(REMOTE.c.run_id == CALL.c.run_id, REMOTE.c.n == CALL.c.remote))
         .where(CALL.c.state.in_([CallState.requested, CallState.started]))
         .where(RUN.c.state == State.requires_action)
         .order_by(CALL.c.run_id, CALL.c.n)

@@ -10,6 +10,10 @@ from ledger.core.model import Change, Facts
 from ledger.core.record import record
 from ledger.errors import RunwardError
 
+Performed = Callable[[Facts, tuple[int, ...] | str], Change]
+"""What is written once the writes of a change were executed: by row counts, or why they were not.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -33,7 +37,9 @@ class Decision:
     `decide` makes the change from facts; it runs again inside the transaction when the run has
     moved since `change` was made, so it must be pure. With a guard the record is written only
     under that ownership; without one (an operator's command) only the version counts. `evidence`
-    makes what must not be lost if the guard fails: the outcome may be the only copy of an id.
+    makes what must not be lost if the guard fails: the outcome may be the only copy of an id. Where
+    the change has writes, `performed` makes what is written instead, from their row counts or from
+    the words by which they are undone.
     """
 
     run_id: int
@@ -41,6 +47,7 @@ class Decision:
     change: Change | None = None
     guard: Guard | None = None
     evidence: Callable[[], bytes] | None = None
+    performed: Performed | None = None
 
 
 Record = Submission | Decision

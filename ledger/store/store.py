@@ -22,6 +22,7 @@ from ledger.store.queries import ACCOUNT
 from ledger.store.records import Record, Rejected, Result
 from ledger.store.rows import table_of
 from ledger.store.schema import Fit, inspect
+from ledger.store.snapshot import Snapshot, postgres_snapshot, sqlite_snapshot
 from ledger.store.tables import ApiUsageRow, LedgerRow
 from ledger.store.writer import ThreadWriter
 
@@ -125,6 +126,10 @@ class Store:
                 return query(connection)
         except sa.exc.DBAPIError as error:
             raise DatabaseError(f"the database failed: {type(error.orig).__name__}") from error
+
+    def snapshot(self) -> Snapshot:
+        """A read-only view for one call of a tool, opened by its first query."""
+        return sqlite_snapshot(self.path) if self.path else postgres_snapshot(self.direct)
 
     def close(self) -> None:
         """Close all connections."""

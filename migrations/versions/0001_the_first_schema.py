@@ -207,6 +207,8 @@ def upgrade() -> None:
                 "unknown_status",
                 "unknown_outcome",
                 "tool_unhandled",
+                "approval_needed",
+                "approval_lapsing",
                 "restart_has_effects",
                 "contradiction",
                 "result_unreadable",
@@ -272,7 +274,7 @@ def upgrade() -> None:
             name=op.f("ck_run_error_origin"),
         ),
         sa.CheckConstraint(
-            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'restart_has_effects' OR needs_attention = 'contradiction' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'unstorable'",
+            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'approval_needed' OR needs_attention = 'approval_lapsing' OR needs_attention = 'restart_has_effects' OR needs_attention = 'contradiction' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'unstorable'",
             name=op.f("ck_run_needs_attention"),
         ),
         sa.CheckConstraint(
@@ -376,8 +378,15 @@ def upgrade() -> None:
                 "result_stored",
                 "tool_requested",
                 "tool_started",
+                "tool_not_started",
                 "tool_finished",
                 "tool_held",
+                "tool_rerun",
+                "approval_required",
+                "approval_lapsing",
+                "approval_late",
+                "tool_approved",
+                "tool_denied",
                 "outputs_sending",
                 "outputs_submitted",
                 "outputs_unclear",
@@ -503,7 +512,7 @@ def upgrade() -> None:
             name=op.f("ck_event_from_state"),
         ),
         sa.CheckConstraint(
-            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'looked' OR kind = 'trouble' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'noted'",
+            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'looked' OR kind = 'trouble' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'noted'",
             name=op.f("ck_event_kind"),
         ),
         sa.CheckConstraint(
@@ -707,6 +716,20 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("idempotent", sa.Boolean(), nullable=True),
+        sa.Column("transactional", sa.Boolean(), nullable=True),
+        sa.Column(
+            "on_unknown_outcome",
+            sa.Enum(
+                "hold",
+                "error_output",
+                "rerun",
+                name="on_unknown_outcome",
+                native_enum=False,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("reruns", sa.Integer(), nullable=False),
         sa.Column("output", sa.Integer(), nullable=True),
         sa.Column("is_error", sa.Boolean(), nullable=False),
         sa.Column("held", sa.Boolean(), nullable=False),
@@ -717,10 +740,25 @@ def upgrade() -> None:
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("submitted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("approval", sa.Text(), nullable=True),
+        sa.Column(
+            "approval",
+            sa.Enum(
+                "required", "approved", "denied", name="approval", native_enum=False, length=32
+            ),
+            nullable=True,
+        ),
         sa.Column("approval_actor", sa.Text(), nullable=True),
         sa.Column("approval_reason", sa.Text(), nullable=True),
         sa.Column("approval_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("approval_warned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "approval = 'required' OR approval = 'approved' OR approval = 'denied'",
+            name=op.f("ck_tool_call_approval"),
+        ),
+        sa.CheckConstraint(
+            "on_unknown_outcome = 'hold' OR on_unknown_outcome = 'error_output' OR on_unknown_outcome = 'rerun'",
+            name=op.f("ck_tool_call_on_unknown_outcome"),
+        ),
         sa.CheckConstraint(
             "state = 'requested' OR state = 'started' OR state = 'finished' OR state = 'submitted' OR state = 'confirmed'",
             name=op.f("ck_tool_call_state"),

@@ -18,18 +18,21 @@ from typing import Any, TypeVar
 from support import NOW, accepted
 
 from ledger.core.alphabet import (
+    Approval,
     CallState,
     Effects,
     EventKind,
+    LateApproval,
+    OnUnknownOutcome,
     RemoteKind,
     RemoteState,
     Source,
     State,
 )
-from ledger.core.decide import arm, decide, operator
+from ledger.core.decide import arm, calls_by_hand, decide, operator
 from ledger.core.decide.operator import Command
 from ledger.core.lifecycle import FINAL, TRIPLES
-from ledger.core.model import Change, Evidence, Facts
+from ledger.core.model import Change, Evidence, Facts, Write
 from ledger.core.outcome import (
     ERRORS,
     Elapsed,
@@ -41,9 +44,11 @@ from ledger.core.outcome import (
     Outcome,
     ToolDone,
     dump_outcome,
+    performed,
 )
 from ledger.core.pacing import Look
 from ledger.core.plan import next_step
+from ledger.core.plan.approvals import pending
 from ledger.core.policy import Policy, RestartRule
 from ledger.core.reading import read_object
 from ledger.core.steps import (
@@ -68,10 +73,20 @@ T = TypeVar("T")
 TOOLS = {
     "pay": ToolSpec(name="pay", idempotent=False, timeout_seconds=10),
     "look_up": ToolSpec(name="look_up", idempotent=True, timeout_seconds=10),
+    "book": ToolSpec(name="book", idempotent=False, timeout_seconds=10, transactional=True),
+    "wire": ToolSpec(
+        name="wire",
+        idempotent=False,
+        timeout_seconds=10,
+        requires_approval=True,
+        on_unknown_outcome=OnUnknownOutcome.rerun,
+    ),
 }
+WRITES = (Write(sql="DELETE FROM stock"),)
 COMMON = ("in_progress", "requires_action", "completed")
 STATUSES = (*COMMON, *COMMON, "queued", "cancelling", *sorted(FINAL), "weird", None)
 ACTIONS = ("pass", "cancel", "restart", "evidence", "answer", "note", "webhook", "adopt", "restart")
+ACTIONS = (*ACTIONS, "approve", "deny", "rerun", "approve")
 ERROR_NAMES = sorted(ERRORS)
 LEGAL_MOVES = {(source, target) for source, _, target in TRIPLES}
 SETTLES_MAX = 12
@@ -99,6 +114,8 @@ class World:
             effects=self.pick(tuple(Effects)),
             recreate=self.pick((0, 2)),
             deadline_seconds=self.pick((3_000.0, 86_400.0)),
+            on_unknown_outcome=self.pick(tuple(OnUnknownOutcome)),
+            late_approval=self.pick(tuple(LateApproval)),
         )
         self.facts = accepted(provider=provider, policy=policy, **fields)
         self.look = Look(next_at=NOW)
@@ -109,7 +126,8 @@ class World:
         self.settles = 0
         self.fair = False
         self.reruns: set[int] = set()
-        self.hands = {"pay", "look_up"}
+        self.effects: list[str] = []
+        self.hands = set(TOOLS)
         self.log: list[str] = []
 
     # Choosing.
@@ -183,7 +201,9 @@ class World:
         if current is None or self.facts.run.state != State.requires_action:
             return
         for call in self.facts.open_calls(current):
-            if call.output is None and (call.held or call.tool not in TOOLS):
+            if pending(call):
+                self.operate(calls_by_hand.judge_call(str(call.n), Approval.approved, None))
+            elif call.output is None and (call.held or call.tool not in TOOLS):
                 self.operate(operator.answer_call(str(call.n), b"by hand", is_error=False))
 
     def context(self) -> Context:
@@ -224,6 +244,13 @@ class World:
         """Take an outcome in, as the reconciler does."""
         source = {Create: Source.create, Submit: Source.submit}.get(type(step), Source.poll)
         change = decide(self.facts, outcome, self.context(), source=source)
+        if change.writes:
+            # As the store does: the statements first, and what became of them instead.
+            result = self.pick(((1,), "no such table"))
+            outcome = performed(outcome, result)
+            change = decide(change.before, outcome, self.context(), source=source)
+            self.effects += [self.facts.calls[outcome.n - 1].key] if result == (1,) else []
+        assert not change.writes, self.story("writes twice")
         news = not change.empty
         if news:
             self.apply(change)
@@ -242,10 +269,10 @@ class World:
         """The life dies after the commit and before, or after, the effect."""
         outcomes = self.answers(step)
         if self.chance(2):
-            self.lost += outcomes
+            self.lost += [o for o in outcomes if not getattr(o, "writes", ())]
         self.life += 1
         self.look = Look(next_at=self.now)
-        self.hands = set(self.pick((("pay", "look_up"), ("look_up",), ())))
+        self.hands = set(self.pick((tuple(TOOLS), ("look_up", "book"), ("wire",), ())))
 
     def intervene(self) -> bool:
         """An operator, the clock or evidence from outside."""
@@ -267,6 +294,13 @@ class World:
         if action == "answer":
             waiting = [call.n for call in self.facts.calls if call.output is None] or [0]
             return operator.answer_call(str(self.pick(waiting)), b"by hand", is_error=False)
+        if action in ("approve", "deny"):
+            asked = [call.n for call in self.facts.calls if call.approval is not None] or [0]
+            word = Approval.approved if action == "approve" else Approval.denied
+            return calls_by_hand.judge_call(str(self.pick(asked)), word, "because")
+        if action == "rerun":
+            held = [call.n for call in self.facts.calls if call.held] or [0]
+            return calls_by_hand.rerun_call(str(self.pick(held)), "because")
         if action == "adopt":
             return operator.adopt_into(f"obj_{self.new_id()}")
         return operator.note("looked at it")
@@ -303,11 +337,7 @@ class World:
             case RunTools(numbers):
                 if self.idle:
                     return []
-                return [
-                    ToolDone(n=n, output=b"42", is_error=self.chance(4))
-                    for n in numbers
-                    if not self.chance(5)
-                ]
+                return [self.tool_done(n) for n in numbers if not self.chance(5)]
             case Search(n) if not self.fails():
                 count = self.pick((0, 0, 1, 2))
                 found = tuple(self.observation(n, f"run_{self.new_id()}") for _ in range(count))
@@ -328,11 +358,17 @@ class World:
         reply = Reply(status=500, error_code=code, request_id="req_1", body=body)
         return [Failed(n=n, operation=operation, error=error, message="no", reply=reply)]
 
+    def tool_done(self, n: int) -> ToolDone:
+        """What a tool returned; a transactional one also what it wants written."""
+        transactional = self.facts.calls[n - 1].tool == "book"
+        writes = WRITES if transactional and self.chance(2) else ()
+        return ToolDone(n=n, output=b"42", is_error=not writes and self.chance(4), writes=writes)
+
     def honest_answers(self, step: Step) -> list[Outcome]:
         """What the step brings back from an upstream that works."""
         match step:
             case RunTools(numbers):
-                return [ToolDone(n=n, output=b"42") for n in numbers]
+                return [self.tool_done(n) for n in numbers]
             case Search(n):
                 seen = self.completed(n, f"obj_{self.new_id()}")
                 return [Found(n=n, observations=(seen,))]
@@ -393,7 +429,7 @@ class World:
         return {
             "type": "function_call",
             "call_id": self.pick(("call_0", "call_1")),
-            "name": self.pick(("pay", "look_up", "strange")),
+            "name": self.pick(("pay", "look_up", "strange", "book", "wire")),
             "arguments": self.pick(("{}", '{"a":1}', "not json")),
         }
 
@@ -508,15 +544,26 @@ class World:
             )
 
     def check_tools(self, after: Facts) -> None:
-        starts: dict[str, list[int]] = {}
+        """Each start is the first under its key, harmless, or one that the history allows."""
+        starts, free = Counter[str](), Counter[str]()
+        approved = {e.detail["call"] for e in self.events if e.kind == EventKind.tool_approved}
         for event in self.events:
-            if event.kind == EventKind.tool_started and not event.detail["idempotent"]:
-                assert not event.detail["again"], self.story("started again")
-                starts.setdefault(event.detail["key"], []).append(event.attempt)
-        for attempts in starts.values():
-            once = len(set(attempts)) == len(attempts)
-            allowed = set(attempts[1:]) <= self.reruns
-            assert (True, True) == (once, allowed), self.story("an effect twice")
+            if event.kind in (EventKind.tool_rerun, EventKind.tool_not_started):
+                free[event.detail["key"]] += 1
+            if event.kind != EventKind.tool_started:
+                continue
+            key, tool = event.detail["key"], event.detail["tool"]
+            assert tool != "wire" or event.detail["call"] in approved, self.story(
+                "started without a word"
+            )
+            harmless = event.detail["idempotent"] or event.detail.get("transactional")
+            starts[key] += not harmless
+        for key, count in starts.items():
+            allowed = count <= 1 + free[key] or self.reruns
+            assert allowed, self.story(f"an effect {count} times")
+        written = Counter(self.effects)
+        for key, count in written.items():
+            assert count <= 1 + free[key] or self.reruns, self.story("written twice")
         for call in after.calls:
             done = call.state in (CallState.finished, CallState.submitted, CallState.confirmed)
             assert not done or call.output is not None, self.story("finished without an output")

@@ -128,6 +128,27 @@ def test_a_final_run_cannot_be_cancelled(rig: Rig) -> None:
 
 
 @SQLITE
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("provider", ["responses", "assistants"])
+@pytest.mark.parametrize("status", [400, 404, 409, 500])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_cancel_that_is_answered_with_an_error_is_read_again(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, provider: str, status: int, when: str
+) -> None:
+    """An error on a cancel means to look again: the object says whether it was taken."""
+    shorten(monkeypatch, "CANCEL_SECONDS", 1.0)
+    rule = {"operation": "*.cancel", "times": 1, "fault": f"http-{status}-{when}"}
+    rig = make_rig({"faults": [rule]})
+    run = rig.submit("sim-stuck-in_progress", provider)
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+    rig.ledger.cancel(run)
+    done = rig.settle(run)[0]
+
+    assert "cancelled" == done.state
+    assert ["cancelled"] == [o["status"] for o in rig.sim.objects() if o.get("status")]
+
+
+@SQLITE
 def test_a_cancel_while_a_tool_waits(rig: Rig) -> None:
     """A run that waits for a person can be called off."""
     run = rig.submit("sim-tool", "assistants")

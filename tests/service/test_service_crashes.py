@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from service_rig import MakeRig, Rig, StartDaemon, shorten, verdict
-from service_tools import FOLDER, GO, HANG, REACHED, charge, find, traces
+from service_tools import FOLDER, GO, HANG, REACHED, book, charge, find, retry, traces
 from support import SQLITE
 
 from ledger.service.workers import ask_to_drain, list_lives
@@ -113,6 +114,83 @@ def test_an_effect_that_was_cut_off_is_held(
     assert 1 == len(traces(folder))
     assert DONE == verdict(done)
     assert ["the books say: charged"] == [output for _, output in rig.received(run)]
+
+
+@pytest.mark.parametrize("provider", ["responses", "assistants"])
+@pytest.mark.parametrize("hang", ["before:Writes", "during:Writes", "after:Writes"])
+def test_a_transactional_effect_happens_exactly_once(
+    make_rig: MakeRig, start_daemon: StartDaemon, folder: Path, provider: str, hang: str
+) -> None:
+    """After kill -9 before, within or after the commit that holds it, the effect is there once."""
+    (folder / GO).touch()
+    rig = make_rig(tools=[book])
+    rig.execute("CREATE TABLE booking (key TEXT, n INTEGER)")
+    run = rig.submit("sim-tool", provider)
+    daemon = start_daemon("--tools", "service_tools", **{HANG: hang})
+    daemon.expect("the commit is reached", (folder / REACHED).exists)
+    daemon.kill()
+
+    there = [tuple(row) for row in rig.rows("SELECT n FROM booking")]
+    done = rig.finish(run)[0]
+
+    (call,) = rig.calls(run)
+    committed = hang == "after:Writes"
+    assert ([(1,)] if committed else []) == there
+    assert [(call["key"], 1)] == [tuple(r) for r in rig.rows("SELECT key, n FROM booking")]
+    assert (1 if committed else 2) == len(traces(folder)) == rig.kinds(run).count("tool_started")
+    assert (DONE, True) == (verdict(done), call["transactional"])
+    assert ["booked"] == [output for _, output in rig.received(run)]
+
+
+@pytest.mark.parametrize("policy", ["hold", "error_output", "rerun"])
+def test_a_call_of_unknown_outcome_goes_by_policy(
+    make_rig: MakeRig, start_daemon: StartDaemon, folder: Path, policy: str
+) -> None:
+    """Killed in the middle of an effect: held, answered with a doubt, or run again, and the
+    history says that it was the run's policy."""
+    rig = make_rig(tools=[charge])
+    run = rig.submit("sim-tool", "assistants", on_unknown_outcome=policy)
+    daemon = start_daemon("--tools", "service_tools")
+    daemon.expect("the tool is at work", lambda: traces(folder) != [])
+    daemon.kill()
+    (folder / GO).touch()
+
+    if policy == "hold":
+        rig.until(run, lambda facts: facts.run.needs_attention is not None)
+        rig.ledger.rerun(run, rig.calls(run)[0]["call_id"], reason="the books are clean")
+    done = rig.finish(run)[0]
+
+    (told,) = [output for _, output in rig.received(run)]
+    said = {"on_unknown_outcome": policy, "said_by": "run"}
+    if policy == "error_output":
+        assert (1, "unknown_outcome") == (len(traces(folder)), json.loads(told)["error"]["type"])
+        event = rig.event(run, "tool_finished")
+    else:
+        assert (2, "charged") == (len(traces(folder)), told)
+        event = rig.event(run, "tool_rerun")
+    if policy == "hold":
+        said = {"reason": "the books are clean"}
+    assert DONE == verdict(done)
+    assert ("operator" if policy == "hold" else "policy") == event["source"]
+    assert said.items() <= event["detail"].items()
+
+
+@SQLITE
+def test_a_tools_own_word_on_unknown_outcomes_wins(
+    make_rig: MakeRig, start_daemon: StartDaemon, folder: Path
+) -> None:
+    """What the tool's author says goes before what the run says."""
+    rig = make_rig(tools=[retry])
+    run = rig.submit("sim-tool", "assistants", on_unknown_outcome="error_output")
+    daemon = start_daemon("--tools", "service_tools")
+    daemon.expect("the tool is at work", lambda: traces(folder) != [])
+    daemon.kill()
+    (folder / GO).touch()
+    done = rig.finish(run)[0]
+
+    assert (DONE, 2) == (verdict(done), len(traces(folder)))
+    assert ["retried"] == [output for _, output in rig.received(run)]
+    assert "tool" == rig.event(run, "tool_rerun")["detail"]["said_by"]
 
 
 @SQLITE

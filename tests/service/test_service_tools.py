@@ -247,11 +247,24 @@ def test_the_same_call_id_with_other_arguments_is_another_call(
 
 @SQLITE
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("fault", ["http-500-before", "http-500-after", "drop-after"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(
+            f"http-{status}-{when}"
+            for status in (400, 404, 409, 500)
+            for when in ("before", "after")
+        ),
+        "drop-after",
+        "html",
+        "truncated",
+    ],
+)
 def test_a_submit_in_doubt_is_read_before_it_is_repeated(
     make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """Outputs whose submission is unclear go out again only while upstream still asks for them."""
+    """Outputs whose submission is unclear, or refused in whatever words, go out again only while
+    upstream still asks for them: the read decides, not the reply."""
     shorten(monkeypatch, "RESEND_SECONDS", 0.2)
 
     @tool(idempotent=False)
@@ -264,6 +277,9 @@ def test_a_submit_in_doubt_is_read_before_it_is_repeated(
 
     accepted = [e for e in rig.sim.log() if e["operation"] == "runs.submit" and e["accepted"]]
     assert (DONE, 1, ["once"]) == (verdict(run), len(accepted), outputs(rig, run))
+    assert "outputs_unclear" in rig.kinds(run)
+    sending = [e for e in rig.ledger.events(run) if e["kind"] == "outputs_sending"]
+    assert {(1,)} == {tuple(event["detail"]["calls"]) for event in sending}
 
 
 @SQLITE

@@ -11,7 +11,7 @@ from ledger.core.alphabet import (
     Source,
     State,
 )
-from ledger.core.decide import calls, creates, observations
+from ledger.core.decide import calls, creates, observations, waiting
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_first, open_remote
 from ledger.core.families import FAMILIES
@@ -246,7 +246,7 @@ def _advance(draft: Draft, context: Context) -> None:
         open_remote(draft, RemoteKind.thread_run, previous=None, parent=parent)
         draft.event(EventKind.create_authorised, source=Source.policy)
     elif draft.run.state == State.requires_action and draft.facts.open_calls(current):
-        calls.flag_waiting(draft, current, context)
+        waiting.flag_waiting(draft, current, context)
         if not draft.events and FAMILIES[draft.run.provider].chained:
             calls.outputs_ready(draft, current)
     elif _past_expiry(current, context):

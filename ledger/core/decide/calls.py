@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +15,23 @@ from ledger.core.alphabet import (
     RemoteKind,
     Source,
 )
+from ledger.core.decide import approvals
+from ledger.core.decide.call_record import call_event, hold
 from ledger.core.decide.draft import Draft
+from ledger.core.decide.effects import parameters, writes_detail
 from ledger.core.decide.endings import open_remote
 from ledger.core.families import FAMILIES
 from ledger.core.hashing import call_key, canonical_json
 from ledger.core.model import Remote, ToolCall
-from ledger.core.outcome import CallRequest, Failed, Observation, ToolDone, ToolNotStarted
-from ledger.core.plan.calls import abandoned
+from ledger.core.outcome import (
+    CallRequest,
+    Failed,
+    Observation,
+    ToolDone,
+    ToolNotStarted,
+    performed,
+)
+from ledger.core.plan.calls import may_have_acted, repeatable
 from ledger.core.steps import RESEND_SECONDS, Context
 from ledger.errors import Sent
 
@@ -91,6 +101,7 @@ def open_round(draft: Draft, n: int, seen: Observation, context: Context) -> Non
         _request(draft, draft.remotes[n - 1], request)
     for call in draft.facts.open_calls(draft.remotes[n - 1]):
         _answer_from_record(draft, call, context)
+    approvals.require(draft, draft.remotes[n - 1], context)
     outputs_ready(draft, draft.remotes[n - 1])
 
 
@@ -118,13 +129,7 @@ def _request(draft: Draft, remote: Remote, request: CallRequest) -> None:
         requested_at=draft.now,
     )
     draft.calls.append(call)
-    _call_event(draft, EventKind.tool_requested, call, payloads=(("arguments", arguments),))
-
-
-def _call_event(draft: Draft, kind: EventKind, call: ToolCall, **fields: Any) -> None:
-    detail = {"call": call.n, "call_id": call.call_id, "tool": call.tool, "key": call.key}
-    detail |= fields.pop("detail", {})
-    draft.event(kind, remote=call.remote, attempt=call.attempt, detail=detail, **fields)
+    call_event(draft, EventKind.tool_requested, call, payloads=(("arguments", arguments),))
 
 
 def _answer_from_record(draft: Draft, call: ToolCall, context: Context) -> None:
@@ -133,7 +138,7 @@ def _answer_from_record(draft: Draft, call: ToolCall, context: Context) -> None:
     earlier = [
         other
         for other in draft.calls
-        if other.key == call.key and other.n < call.n and other.started_at is not None
+        if other.key == call.key and other.n < call.n and may_have_acted(other)
     ]
     if not earlier or (spec and spec.idempotent) or draft.run.policy.effects == Effects.rerun:
         return
@@ -147,7 +152,7 @@ def _answer_from_record(draft: Draft, call: ToolCall, context: Context) -> None:
             is_error=recorded.is_error,
             finished_at=draft.now,
         )
-        _call_event(
+        call_event(
             draft,
             EventKind.tool_finished,
             call,
@@ -158,32 +163,33 @@ def _answer_from_record(draft: Draft, call: ToolCall, context: Context) -> None:
         hold(draft, call)
 
 
-def hold(draft: Draft, call: ToolCall) -> None:
-    """Nobody may start this call by itself."""
-    draft.set_call(call.n, held=True)
-    _call_event(draft, EventKind.tool_held, call, source=Source.policy)
-    draft.attend(Attention.unknown_outcome, call=call.n)
-
-
 def arm_tools(draft: Draft, numbers: tuple[int, ...], context: Context) -> None:
     """The start of each call, committed before the function runs."""
     for n in numbers:
         call = draft.calls[n - 1]
         spec = context.tools[call.tool]
-        again = call.state == CallState.started
+        # One whose first start may have left something behind does not become harmless later.
+        fresh = call.started_at is None or call.transactional is True
         draft.set_call(
             n,
             state=CallState.started,
             started_at=call.started_at or draft.now,
             started_by=context.life,
             idempotent=spec.idempotent,
+            transactional=spec.transactional and fresh,
+            on_unknown_outcome=spec.on_unknown_outcome,
         )
-        _call_event(
+        promise = {"transactional": True} if spec.transactional else {}
+        call_event(
             draft,
             EventKind.tool_started,
             call,
-            source=Source.recovery if again else Source.policy,
-            detail={"idempotent": spec.idempotent, "again": again},
+            source=Source.recovery if call.state == CallState.started else Source.policy,
+            detail={
+                "idempotent": spec.idempotent,
+                "again": call.started_at is not None,
+                **promise,
+            },
         )
     draft.calm(Attention.tool_unhandled)
 
@@ -191,29 +197,35 @@ def arm_tools(draft: Draft, numbers: tuple[int, ...], context: Context) -> None:
 def not_started(draft: Draft, outcome: ToolNotStarted) -> None:
     """Its life was stopped between the record and the call: free to be started, by anyone.
 
-    One that is idempotent is started again anyway, and an earlier start of it may have run.
+    One that may be repeated is started again anyway, and an earlier start of it may have run.
     """
     call = draft.calls[outcome.n - 1]
-    if call.state != CallState.started or call.idempotent is True:
+    if call.state != CallState.started or repeatable(call) or call.started_by != outcome.life:
         return
-    free = draft.set_call(
-        call.n,
-        state=CallState.requested,
-        held=False,
-        idempotent=None,
-        started_at=None,
-        started_by=None,
-    )
-    _call_event(draft, EventKind.tool_not_started, free, source=Source.policy)
+    free = draft.set_call(call.n, state=CallState.requested, held=False)
+    if not call.reruns:
+        free = draft.set_call(call.n, idempotent=None, started_at=None, started_by=None)
+    call_event(draft, EventKind.tool_not_started, free, source=Source.policy)
     draft.calm(Attention.unknown_outcome)
 
 
-def tool_done(draft: Draft, outcome: ToolDone, **event: Any) -> None:
+def tool_done(
+    draft: Draft, outcome: ToolDone, *, detail: Mapping[str, object] | None = None, **event: Any
+) -> None:
     """Record an output; the last one of a round makes the next submission due."""
     call = draft.calls[outcome.n - 1]
     if call.output is not None:
         return
+    if outcome.writes and outcome.rows is None:
+        if draft.run.final or call.attempt != draft.attempt.number:
+            outcome = performed(outcome, "its attempt had ended")
+        draft.writes = outcome.writes if outcome.rows is None else ()
     output = draft.keep(outcome.output, "text/plain")
+    said = {"is_error": outcome.is_error, **(detail or {})}
+    payloads: tuple[tuple[str, int], ...] = (("output", output),)
+    if outcome.writes:
+        said |= {"idempotent": call.idempotent is True, **writes_detail(outcome)}
+        payloads += (("parameters", draft.keep(parameters(outcome.writes))),)
     done = draft.set_call(
         call.n,
         state=CallState.finished,
@@ -223,12 +235,12 @@ def tool_done(draft: Draft, outcome: ToolDone, **event: Any) -> None:
         finished_at=draft.now,
     )
     event.setdefault("source", Source.policy)
-    _call_event(
+    call_event(
         draft,
         EventKind.tool_finished,
         done,
-        payloads=(("output", output),),
-        detail={"is_error": outcome.is_error},
+        payloads=payloads,
+        detail=said,
         **event,
     )
     outputs_ready(draft, draft.remotes[call.remote - 1])
@@ -240,30 +252,11 @@ def outputs_ready(draft: Draft, remote: Remote) -> None:
     calls = draft.facts.open_calls(remote)
     if not calls or any(call.output is None for call in calls):
         return
-    draft.calm(Attention.tool_unhandled, Attention.unknown_outcome)
+    draft.calm(Attention.tool_unhandled, Attention.unknown_outcome, *approvals.WORDS)
     current = draft.facts.current
     live = not draft.run.final and current is not None and current.n == remote.n
     if live and FAMILIES[draft.run.provider].chained:
         open_remote(draft, RemoteKind.response, previous=remote.n, parent="")
-
-
-def flag_waiting(draft: Draft, remote: Remote, context: Context) -> None:
-    """Say that calls wait for somebody: no handler here, or an outcome that nobody knows."""
-    for call in draft.facts.open_calls(remote):
-        if call.output is None and abandoned(call):
-            hold(draft, call)
-    waiting = [
-        call.tool
-        for call in draft.facts.open_calls(remote)
-        if call.output is None and not call.held and call.tool not in context.tools
-    ]
-    if draft.run.needs_attention is not None:
-        return
-    if waiting:
-        draft.attend(Attention.tool_unhandled, tools=sorted(set(waiting)))
-    elif any(call.held and call.output is None for call in draft.facts.open_calls(remote)):
-        # Another reason had covered this one, and is gone.
-        draft.attend(Attention.unknown_outcome)
 
 
 def arm_submit(draft: Draft, n: int, numbers: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from ledger.core.model import (
     Remote,
     Run,
     ToolCall,
+    Write,
 )
 from ledger.core.pacing import Look
 from ledger.core.record import evolve
@@ -37,6 +38,8 @@ class Draft:
         self.payloads: list[PayloadDraft] = []
         self.passed: list[State] = []
         self.take_lane = False
+        self.writes: tuple[Write, ...] = ()
+        self.refusal: str | None = None
 
     @property
     def facts(self) -> Facts:
@@ -161,6 +164,8 @@ class Draft:
             payloads=tuple(payloads),
             passed=tuple(self.passed),
             take_lane=self.take_lane,
+            writes=self.writes,
+            refusal=self.refusal,
             due_at=due_at,
             why=why,
         )

@@ -18,11 +18,14 @@ from ledger.core.alphabet import (
 from ledger.core.decide.draft import Draft
 from ledger.core.lifecycle import TRIGGER_TO
 from ledger.core.model import Attempt, Remote
+from ledger.core.plan.calls import may_have_acted
 
 PASSING: Final = (
     Attention.unknown_status,
     Attention.tool_unhandled,
     Attention.unknown_outcome,
+    Attention.approval_needed,
+    Attention.approval_lapsing,
     Attention.blocked_credentials,
     Attention.blocked_quota,
     Attention.blocked_service,
@@ -104,13 +107,8 @@ def _restart_by_policy(draft: Draft, outcome: State, code: str | None) -> None:
 
 
 def effects_started(draft: Draft, attempt: Attempt) -> bool:
-    """Whether a tool that is not idempotent has started in this attempt."""
-    return any(
-        call.attempt == attempt.number
-        and call.started_at is not None
-        and call.idempotent is not True
-        for call in draft.calls
-    )
+    """Whether a tool may have had an effect in this attempt."""
+    return any(call.attempt == attempt.number and may_have_acted(call) for call in draft.calls)
 
 
 def restart(draft: Draft, *, cause: str, source: Source, detail: dict[str, Any]) -> None:

@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from sqlmodel import Field
 
 from ledger.core.alphabet import (
+    Approval,
     Attention,
     CallState,
     ErrorOrigin,
     EventKind,
+    OnUnknownOutcome,
     RemoteKind,
     RemoteState,
     Source,
@@ -184,6 +186,11 @@ class ToolCallRow(Table, table=True):
     occurrence: int
     state: CallState = Field(sa_type=words(CallState, "state"))
     idempotent: bool | None = None
+    transactional: bool | None = None
+    on_unknown_outcome: OnUnknownOutcome | None = Field(
+        default=None, sa_type=words(OnUnknownOutcome, "on_unknown_outcome")
+    )
+    reruns: int
     output: int | None = None
     is_error: bool
     held: bool
@@ -194,10 +201,11 @@ class ToolCallRow(Table, table=True):
     sent_at: datetime | None = None
     submitted_at: datetime | None = None
     confirmed_at: datetime | None = None
-    approval: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    approval: Approval | None = Field(default=None, sa_type=words(Approval, "approval"))
     approval_actor: str | None = Field(default=None, sa_type=ANY_LENGTH)
     approval_reason: str | None = Field(default=None, sa_type=ANY_LENGTH)
     approval_at: datetime | None = None
+    approval_warned_at: datetime | None = None
 
 
 class EventRow(Table, table=True):
