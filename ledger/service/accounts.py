@@ -13,6 +13,7 @@ from ledger.core.pacing import after_failure
 from ledger.errors import MissingCredential, Pause, UpstreamError
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
+from ledger.service.redacting import Redaction
 from ledger.settings import Settings
 
 PROBE_SECONDS: Final = 60.0
@@ -92,8 +93,12 @@ class Accounts:
     """Providers by account, opened on first use."""
 
     def __init__(
-        self, credentials: Mapping[tuple[str, str, str], Credential], opener: Opener
+        self,
+        credentials: Mapping[tuple[str, str, str], Credential],
+        opener: Opener,
+        redaction: Redaction | None = None,
     ) -> None:
+        self.redaction = redaction or Redaction()
         self._credentials = credentials
         self._opener = opener
         self._providers: dict[int, Provider] = {}
