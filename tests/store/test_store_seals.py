@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from support import NOW, POSTGRESQL, Bench, note
 
+from ledger.clock import wait_until
 from ledger.core.anchor import Anchor
 from ledger.store.records import Decision, Guard, Written
 from ledger.store.seals import Seal, covered, newest_seal, seal
@@ -310,3 +311,32 @@ def test_sealers_at_once_make_one_chain(bench: Bench, make_bench: Callable[[], B
     assert () == checked(bench).broken
     assert 0 == bench.scalar("SELECT count(*) FROM run WHERE sealed_seq <> event_seq")
     assert NOW == bench.now
+
+
+@POSTGRESQL
+def test_sealers_of_different_runs_take_turns(
+    bench: Bench, make_bench: Callable[[], Bench]
+) -> None:
+    """Two sealers that share no row must not give one number twice."""
+    first, other = bench.submit(), make_bench()
+    make_seal(bench)
+    bench.submit()
+    done: list[object] = []
+
+    def work() -> None:
+        try:
+            done.append(make_seal(other, limit=1))
+        except Exception as error:
+            done.append(error)
+
+    thread = threading.Thread(target=work)
+    with bench.store.engine.begin() as connection:
+        seal(connection, bench.store.ledger_id, NOW)
+        bench.operate(first)
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        assert wait_until(lambda: bench.scalar(waiting) > 0, seconds=10)
+    thread.join(10)
+
+    assert [3] == [one.number for one in done if isinstance(one, Seal)], done
+    assert () == checked(bench).broken
