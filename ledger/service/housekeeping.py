@@ -49,6 +49,11 @@ class Housekeeping:
         if not await seal_some(self._store, self._writer, now, seals=SEALS_AT_ONCE):
             self._next_seal = now
 
+    def shift(self, passed: timedelta) -> None:
+        """The wall clock was set by so much."""
+        if self._next_seal is not None:
+            self._next_seal += passed
+
     async def seal_at_end(self, now: datetime) -> None:
         """Leave nothing unsealed behind, within bounds."""
         if self._every is not None:

@@ -256,16 +256,7 @@ class Reconciler:
         if account_id in self._records:
             return
         for row in self._store.read(read_accounts):
-            self._records[row.id] = AccountRecord(
-                id=row.id,
-                provider=row.provider,
-                base_url=row.base_url,
-                project=row.project,
-                profile=row.profile,
-            )
-            # Stopped by an earlier life: one probe goes first, and its success takes the mark away.
-            if row.stopped_why:
-                self._accounts.gate(row.id).stopped = row.stopped_why
+            self._records[row.id] = self._accounts.read(row)
 
     def _read_news(self, now: datetime) -> None:
         event, evidence = self._seen
@@ -317,6 +308,7 @@ class Reconciler:
             self._next_sweep = now
             self._next_review += passed
             self._next_flush += passed
+            self._chores.shift(passed)
 
     def _mind_rebirth(self) -> None:
         """Declared dead and begun again: nothing owned before is owned now."""
