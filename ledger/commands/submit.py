@@ -121,18 +121,20 @@ def submit(
             ledger.check(requests)
             say(f"{len(requests)} requests are in order; nothing was written")
             return
-        runs = ledger.submit_many(requests)
-        ids = [run.id for run in runs]
-        _say_forgotten([run.id for run in runs if run.policy.forget_request])
+        ids = _written(ledger, requests)
         if wait:
             ledger.wait_for(ids, timeout=timeout, drive=drive)
         _report(ledger, ids, form, waited=wait)
 
 
-def _say_forgotten(ids: list[int]) -> None:
+def _written(ledger: Any, requests: list[dict[str, Any]]) -> list[int]:
+    """Write the runs down, and say of which there will be nothing to send again."""
+    runs = ledger.submit_many(requests)
+    ids = [run.id for run in runs if run.policy.forget_request]
     if ids:
         which = f"run {ids[0]}" if len(ids) == 1 else f"{len(ids)} of the runs"
         say(f"{which} cannot be restarted once ended: the request is erased then")
+    return [run.id for run in runs]
 
 
 def _judge_wait(timeout: str | None, drive: str) -> None:
