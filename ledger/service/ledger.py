@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
 from ledger.core.accept import NewRun
+from ledger.core.explain import explain
 from ledger.core.model import Facts, Run
 from ledger.core.query import parse_query
 from ledger.core.request import judge_number
@@ -24,14 +25,18 @@ from ledger.service.handle import Handle
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.tools import Tool, Toolbox
-from ledger.service.views import event_view, run_whole
+from ledger.service.views import event_view, next_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
 from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of
 from ledger.store.records import Record, Rejected, Result, Submission, Written
 from ledger.store.store import Store, ensure_account
+from ledger.store.surroundings import surroundings
 from ledger.store.verify import Verified, verify
 from ledger.store.writer import ThreadWriter
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 T = TypeVar("T")
 SUBMIT_MAX = 10_000
@@ -185,9 +190,18 @@ class Ledger(Operations):
 
     def show(self, run: RunName) -> dict[str, Any]:
         """Everything about one run, as plain values."""
-        facts = self.facts(run)
-        run_id, numbers = facts.run.id, list(range(1, facts.run.payload_seq + 1))
-        return run_whole(facts, self.store.read(lambda c: payloads_of(c, run_id, numbers)))
+        run_id, lives, now = self.run_id(run), self.store.lives, utcnow()
+
+        def read(connection: Connection) -> dict[str, Any]:
+            facts = one(connection, run_id)
+            numbers = list(range(1, facts.run.payload_seq + 1))
+            around = surroundings(connection, lives, facts, now)
+            return {
+                **run_whole(facts, payloads_of(connection, run_id, numbers)),
+                "next": next_view(explain(facts, around), around),
+            }
+
+        return self.store.read(read)
 
     def runs(self, query: str = "", *, limit: int = 100, before: int | None = None) -> list[Run]:
         """Runs that match a query, the newest first; `before` continues below that number."""

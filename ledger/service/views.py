@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ledger.core.explain import Next, Surroundings
 from ledger.core.model import Attempt, Facts, Remote, Run, ToolCall
 from ledger.core.results import output_text
 from ledger.store.queries import StoredPayload
@@ -36,6 +37,29 @@ def run_summary(run: Run) -> dict[str, Any]:
         "finished_at": _time(run.finished_at),
         "deadline_at": _time(run.deadline_at),
         "cancel_requested_at": _time(run.cancel_requested_at),
+    }
+
+
+def next_view(following: Next, around: Surroundings) -> dict[str, Any]:
+    """What happens next, and who holds the run."""
+    owner = around.owner
+    return {
+        "step": following.step,
+        "at": _time(following.at),
+        "why": following.why,
+        "waiting_for": _text(following.waiting_for),
+        "since": _time(following.since),
+        "until": _time(following.until),
+        "owner": owner
+        and {
+            "life": owner.life,
+            "role": owner.role,
+            "host": owner.host,
+            "pid": owner.pid,
+            "fence": owner.fence,
+            "alive": owner.alive,
+            "heartbeat_at": _time(owner.heartbeat_at),
+        },
     }
 
 
