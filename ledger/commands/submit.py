@@ -41,7 +41,10 @@ Effects = Annotated[
 ]
 OnUnknown = Annotated[
     Text,
-    typer.Option(help="A create whose fate is unknown: fail, or recreate=N, which may pay twice."),
+    typer.Option(
+        help="A create whose reply is lost: fail, which may waste one paid run, or recreate=N, "
+        "which may pay for N+1."
+    ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the verdict.")]
 Timeout = Annotated[Text, typer.Option(help="With --wait: at most this long.")]

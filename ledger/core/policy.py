@@ -16,6 +16,8 @@ DEADLINE_SECONDS_MAX: Final = 30 * 86_400.0
 DEADLINE_SECONDS: Final = 86_400.0
 SETTLE_SECONDS: Final = 30.0
 SETTLE_SECONDS_MAX: Final = 3_600.0
+UNKNOWN_PRICE: Final = "on_unknown=fail may waste one paid run, recreate=N may pay for N+1"
+"""What each answer to a create of unknown outcome can cost."""
 RESTARTABLE: Final = frozenset({State.expired, State.failed, State.incomplete})
 
 
