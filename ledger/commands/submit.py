@@ -36,6 +36,17 @@ Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="K=V")]
 Kind = Annotated[Text, typer.Option(help="Class of the run, for pacing.")]
 Deadline = Annotated[Text, typer.Option(help="As 30m; then the run expires.")]
 Restart = Annotated[Text, typer.Option(help="As expired=3,failed:server_error=2; or none.")]
+RestartDelay = Annotated[
+    Text, typer.Option(help="Wait this long before the first restart by policy, as 10s.")
+]
+RestartBackoff = Annotated[
+    float | None, typer.Option(help="Each further restart waits so many times longer; 2.")
+]
+RestartDelayMax = Annotated[Text, typer.Option(help="But never longer than this; 10m.")]
+RestartTokens = Annotated[
+    int | None,
+    typer.Option("--restart-max-tokens", help="No restart by policy once so many are used."),
+]
 Effects = Annotated[
     Text, typer.Option(help="Restart after tools with effects: hold, reuse or rerun.")
 ]
@@ -67,6 +78,10 @@ def submit(
     kind: Kind = None,
     deadline: Deadline = None,
     restart: Restart = None,
+    restart_delay: RestartDelay = None,
+    restart_backoff: RestartBackoff = None,
+    restart_delay_max: RestartDelayMax = None,
+    restart_max_tokens: RestartTokens = None,
     effects: Effects = None,
     on_unknown: OnUnknown = None,
     wait: Wait = False,
@@ -93,6 +108,10 @@ def submit(
         "kind": kind,
         "deadline": deadline,
         "restart": restart,
+        "restart_delay": restart_delay,
+        "restart_backoff": restart_backoff,
+        "restart_delay_max": restart_delay_max,
+        "restart_max_tokens": restart_max_tokens,
         "effects": effects,
         "on_unknown": on_unknown,
         "profile": State.profile if State.profile != "default" else None,

@@ -134,7 +134,7 @@ class EventKind(StrEnum):
     cancel_requested = "cancel_requested"
     cancel_sent = "cancel_sent"
     ended = "ended"  # the ledger's own verdict: deadline, cancel before send, unknown create
-    held = "held"  # a restart that policy allows and effects forbid
+    held = "held"  # a restart that policy allows, and its effects or its tokens forbid
     restarted = "restarted"
     attention = "attention"
     contradiction = "contradiction"  # upstream contradicts a frozen verdict
@@ -150,6 +150,7 @@ class Attention(StrEnum):
     unknown_outcome = "unknown_outcome"
     tool_unhandled = "tool_unhandled"
     restart_has_effects = "restart_has_effects"
+    restart_over_tokens = "restart_over_tokens"
     contradiction = "contradiction"
     result_unreadable = "result_unreadable"
     remote_missing = "remote_missing"

@@ -99,7 +99,8 @@ def _live(facts: Facts, around: Surroundings) -> Next:
         or (
             current
             and (
-                _unclear(facts, current)
+                _delayed(facts, current, around)
+                or _unclear(facts, current)
                 or _in_lane(facts, current, around)
                 or _waiting_for_calls(facts, current, around)
                 or _cancelling(facts, current, around)
@@ -191,6 +192,21 @@ def _restart_behind_tail(facts: Facts, around: Surroundings) -> Next | None:
         waiting_for=WaitingFor.tail,
         since=facts.attempt.opened_at,
         until=later(max(ended, first.cancel_sent_at or ended), CANCEL_SECONDS),
+    )
+
+
+def _delayed(facts: Facts, current: Remote, around: Surroundings) -> Next | None:
+    start = facts.attempt.not_before
+    if start is None or start <= around.now or current.state != RemoteState.intended:
+        return None
+    return Next(
+        step="create",
+        why=f"attempt {facts.attempt.number} waits for the delay that its policy puts between "
+        "attempts",
+        at=start,
+        waiting_for=WaitingFor.time,
+        since=facts.attempt.opened_at,
+        until=min(start, facts.run.deadline_at),
     )
 
 

@@ -82,6 +82,7 @@ class Attempt:
     error_code: str | None = None
     error_message: str | None = None
     base: int | None = None
+    not_before: datetime | None = None
 
 
 @record

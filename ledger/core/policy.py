@@ -16,6 +16,9 @@ DEADLINE_SECONDS_MAX: Final = 30 * 86_400.0
 DEADLINE_SECONDS: Final = 86_400.0
 SETTLE_SECONDS: Final = 30.0
 SETTLE_SECONDS_MAX: Final = 3_600.0
+RESTART_DELAY_SECONDS_MAX: Final = 7 * 86_400.0
+RESTART_BACKOFF_MAX: Final = 100.0
+TOKENS_MAX: Final = 10**12
 UNKNOWN_PRICE: Final = "on_unknown=fail may waste one paid run, recreate=N may pay for N+1"
 """What each answer to a create of unknown outcome can cost."""
 RESTARTABLE: Final = frozenset({State.expired, State.failed, State.incomplete})
@@ -47,6 +50,17 @@ class Policy:
     deadline_seconds: float = DEADLINE_SECONDS
     settle_seconds: float = SETTLE_SECONDS
     poll_seconds: float | None = None
+    restart_delay_seconds: float = 0.0
+    restart_backoff: float = 2.0
+    restart_delay_max_seconds: float = 600.0
+    restart_max_tokens: int | None = None
+
+    def restart_wait_seconds(self, restarts: int) -> float:
+        """How long a restart waits that follows so many by policy; without chance in it."""
+        if not self.restart_delay_seconds:
+            return 0.0
+        grown = self.restart_delay_seconds * self.restart_backoff ** min(restarts, RESTARTS_MAX)
+        return min(grown, self.restart_delay_max_seconds)
 
     def restart_rule(self, outcome: State, code: str | None) -> RestartRule | None:
         """The first rule for an attempt that ended so; the most specific come first."""
@@ -62,6 +76,10 @@ class Policy:
             "deadline_seconds": self.deadline_seconds,
             "settle_seconds": self.settle_seconds,
             "poll_seconds": self.poll_seconds,
+            "restart_delay_seconds": self.restart_delay_seconds,
+            "restart_backoff": self.restart_backoff,
+            "restart_delay_max_seconds": self.restart_delay_max_seconds,
+            "restart_max_tokens": self.restart_max_tokens,
         }
 
     @classmethod
@@ -74,6 +92,10 @@ class Policy:
             deadline_seconds=value["deadline_seconds"],
             settle_seconds=value["settle_seconds"],
             poll_seconds=value["poll_seconds"],
+            restart_delay_seconds=value["restart_delay_seconds"],
+            restart_backoff=value["restart_backoff"],
+            restart_delay_max_seconds=value["restart_delay_max_seconds"],
+            restart_max_tokens=value["restart_max_tokens"],
         )
 
 
@@ -87,6 +109,10 @@ class PolicyInput:
     deadline: float | str | None = None
     settle_seconds: float | None = None
     poll_seconds: float | None = None
+    restart_delay: float | str | None = None
+    restart_backoff: float | str | None = None
+    restart_delay_max: float | str | None = None
+    restart_max_tokens: int | str | None = None
 
 
 def judge_policy(given: PolicyInput, default: Policy) -> Policy:
@@ -112,18 +138,61 @@ def judge_policy(given: PolicyInput, default: Policy) -> Policy:
         poll_seconds=default.poll_seconds
         if given.poll_seconds is None
         else bounded("poll_seconds", given.poll_seconds, low=0.01, high=3_600.0),
+        **_restart_limits(given, default),
     )
 
 
-def bounded(name: str, value: float, *, low: float, high: float) -> float:
+def _restart_limits(given: PolicyInput, default: Policy) -> dict[str, Any]:
+    """How long restarts wait, and what ends them besides their count."""
+
+    def delay(name: str, text: float | str | None, otherwise: float) -> float:
+        seconds = otherwise if text is None else parse_duration(text)
+        return bounded(name, seconds, low=0.0, high=RESTART_DELAY_SECONDS_MAX)
+
+    backoff, tokens = given.restart_backoff, given.restart_max_tokens
+    return {
+        "restart_delay_seconds": delay(
+            "restart_delay", given.restart_delay, default.restart_delay_seconds
+        ),
+        "restart_delay_max_seconds": delay(
+            "restart_delay_max", given.restart_delay_max, default.restart_delay_max_seconds
+        ),
+        "restart_backoff": default.restart_backoff
+        if backoff is None
+        else bounded(
+            "restart_backoff", _number(backoff), low=1.0, high=RESTART_BACKOFF_MAX, unit=""
+        ),
+        "restart_max_tokens": default.restart_max_tokens if tokens is None else _tokens(tokens),
+    }
+
+
+def _number(value: float | str) -> Any:
+    """A number that may have come as a text; what is none is left for `bounded` to refuse."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _tokens(value: int | str) -> int:
+    if isinstance(value, str):
+        plain = value.isascii() and value.isdigit() and len(value) <= len(str(TOKENS_MAX))
+        value = int(value) if plain else 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TOKENS_MAX:
+        raise InvalidInput(f"restart_max_tokens must be a whole number from 1 to {TOKENS_MAX}")
+    return value
+
+
+def bounded(name: str, value: float, *, low: float, high: float, unit: str = "seconds") -> float:
     """`value`, if it is a number within the bounds. Raises InvalidInput."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or value != value:  # noqa: PLR0124 - an integer may be too large for isnan
-        raise InvalidInput(f"{name} must be a number of seconds, not {value!r}")
+        raise InvalidInput(f"{name} must be a number{unit and ' of ' + unit}, not {value!r}")
     if not low <= value <= high:
         # An integer may be too large to be shown.
         shown = f", not {value:g}" if -1e300 < value < 1e300 else ""
-        raise InvalidInput(f"{name} must lie between {low:g} and {high:g} seconds{shown}")
+        limits = f"between {low:g} and {high:g}{unit and ' ' + unit}"
+        raise InvalidInput(f"{name} must lie {limits}{shown}")
     return float(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ledger.core.accept import Adoption, NewRun
@@ -24,7 +25,7 @@ from ledger.service.accounts import Credential, account_profile, resolve
 from ledger.service.tools import Tool
 from ledger.settings import Settings
 
-POLICY_FIELDS = ("restart", "effects", "on_unknown", "deadline", "settle_seconds", "poll_seconds")
+POLICY_FIELDS = tuple(entry.name for entry in fields(PolicyInput))
 
 
 class Judge:

@@ -113,7 +113,8 @@ class Ledger(Operations):
 
         A known key with the same request gives the existing run, with another one raises Conflict.
         Further arguments: `provider`, `tags`, `kind`, `deadline` (seconds or "45m"), `restart`
-        ("expired=2,failed:server_error=1"), `effects`, `on_unknown`, `settle_seconds`,
+        ("expired=2,failed:server_error=1"), `restart_delay` and `restart_delay_max` (as "10s"),
+        `restart_backoff`, `restart_max_tokens`, `effects`, `on_unknown`, `settle_seconds`,
         `poll_seconds`, `profile`; all others are the request's own fields. Raises InvalidInput,
         SecretInRequest, MissingCredential, Conflict, DatabaseError.
         """

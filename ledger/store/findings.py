@@ -57,7 +57,7 @@ FLAGGED: Final = (
     ),
     Flagged(
         "restarts held",
-        (Attention.restart_has_effects,),
+        (Attention.restart_has_effects, Attention.restart_over_tokens),
         "restarts that the policy allows and something forbids",
         "runward restart {run} --dry-run",
     ),

@@ -208,6 +208,7 @@ def upgrade() -> None:
                 "unknown_outcome",
                 "tool_unhandled",
                 "restart_has_effects",
+                "restart_over_tokens",
                 "contradiction",
                 "result_unreadable",
                 "remote_missing",
@@ -272,7 +273,7 @@ def upgrade() -> None:
             name=op.f("ck_run_error_origin"),
         ),
         sa.CheckConstraint(
-            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'restart_has_effects' OR needs_attention = 'contradiction' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'unstorable'",
+            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'restart_has_effects' OR needs_attention = 'restart_over_tokens' OR needs_attention = 'contradiction' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'unstorable'",
             name=op.f("ck_run_needs_attention"),
         ),
         sa.CheckConstraint(
@@ -344,6 +345,7 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("base", sa.Integer(), nullable=True),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "outcome = 'queued' OR outcome = 'in_progress' OR outcome = 'requires_action' OR outcome = 'cancelling' OR outcome = 'completed' OR outcome = 'incomplete' OR outcome = 'failed' OR outcome = 'expired' OR outcome = 'cancelled'",
             name=op.f("ck_attempt_outcome"),
@@ -376,6 +378,7 @@ def upgrade() -> None:
                 "result_stored",
                 "tool_requested",
                 "tool_started",
+                "tool_not_started",
                 "tool_finished",
                 "tool_held",
                 "outputs_sending",

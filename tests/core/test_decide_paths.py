@@ -130,7 +130,7 @@ class Play:
     def _apply(self, change: Any) -> Play:
         assert not change.empty, "nothing came of it"
         self.kinds += [event.kind for event in change.events]
-        self.facts = replace(change.after, owner="me", fence=1)
+        self.facts, self.last = replace(change.after, owner="me", fence=1), change
         return self
 
     @property

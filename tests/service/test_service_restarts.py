@@ -44,6 +44,24 @@ def test_restarts_end_at_the_count_of_the_policy(rig: Rig) -> None:
     ]
 
 
+def test_a_delay_outlives_the_life_that_wrote_it(rig: Rig) -> None:
+    """The next attempt is not sent before its time, whoever sends it."""
+    run = rig.submit("sim-expire-once", "assistants", restart="expired=1", restart_delay="600ms")
+    held = rig.until(run, lambda facts: facts.run.attempts == 2)
+    waits = rig.ledger.show(run)["next"]
+    done = rig.finish(run)[0]
+    (sent,) = [
+        event["recorded_at"]
+        for event in rig.ledger.events(run)
+        if event["kind"] == "create_sending" and event["attempt"] == 2
+    ]
+
+    assert ("completed", 2, None, None, None) == verdict(done)
+    assert held.attempt.not_before is not None
+    assert held.attempt.not_before.isoformat() <= sent
+    assert "life" == waits["waiting_for"]
+
+
 @SQLITE
 def test_no_policy_means_one_attempt(rig: Rig) -> None:
     """`restart=none` takes the first end for the verdict."""

@@ -58,11 +58,15 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
     if not created and not rechecking(remote) and not _news(draft, remote, seen):
         return
     fields = _absorb(draft, remote, seen, created=created)
+    counted = STATES.get(remote.observed_status or "") in FINAL
     remote = draft.remotes[remote.n - 1]
     if _decides(draft, remote):
         _judge(draft, remote, seen, fields, context)
-    else:
-        _tail(draft, remote, seen, fields)
+        return
+    if not counted and meaning(seen) in (*FINAL, State.requires_action):
+        # What an ended attempt still uses is paid for too.
+        _add_usage(draft, seen)
+    _tail(draft, remote, seen, fields)
 
 
 def _decides(draft: Draft, remote: Remote) -> bool:

@@ -66,6 +66,8 @@ def _current(facts: Facts, remote: Remote, context: Context) -> Step:
         case RemoteState.intended:
             if cancelling:
                 return Settle("cancelled before it was sent")
+            if facts.attempt.not_before and context.now < facts.attempt.not_before:
+                return Wait(facts.attempt.not_before, "restart delay")
             return at_once(Create(remote.n), "create", context)
         case RemoteState.unknown:
             return resolve_unknown(remote, context)

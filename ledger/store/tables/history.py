@@ -113,6 +113,7 @@ class AttemptRow(Table, table=True):
     error_code: str | None = Field(default=None, sa_type=ANY_LENGTH)
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
     base: int | None = None
+    not_before: datetime | None = None
 
 
 class RemoteRow(Table, table=True):
