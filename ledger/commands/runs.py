@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.commands.opening import named_runs, opened
-from ledger.commands.output import Format, confirm, print_rows, say
+from ledger.commands.output import Format, confirm, print_one, print_rows, say
 from ledger.errors import InvalidInput, RunFailed
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str | None, typer.Option(help="Kept in the history.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show; change nothing.")]
 COLUMNS = ("id", "key", "status", "attempts", "error_code")
+PLAN_COLUMNS = ("id", "status", "allowed", "refusal", "effects", "attempts", "tokens")
+CALL_COLUMNS = (
+    "n", "attempt", "tool", "key", "called_at", "outcome_known", "hold", "reuse", "rerun",
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -99,16 +103,42 @@ def restart(
     dry_run: DryRun = False,
     form: Out = Format.table,
 ) -> None:
-    """Open the next attempt of runs that ended without completing."""
+    """Open the next attempt of runs that ended without completing.
+
+    --dry-run shows whether that is allowed, what was spent, and what becomes of tools with effects.
+    """
     if effects is not None:
         from ledger.core.policy import parse_effects
 
         parse_effects(effects)
+    if dry_run:
+        _plan_restarts(runs, effects, form)
+        return
 
     def act(ledger: Ledger, name: int) -> Run:
         return ledger.restart(name, effects=effects, reason=reason)
 
-    _each(runs, "restart", act, yes, dry_run, form)
+    _each(runs, "restart", act, yes, False, form)
+
+
+def _plan_restarts(names: list[str], effects: str | None, form: Format) -> None:
+    """What the restarts would do: tools with effects first, since those cannot be taken back."""
+    from ledger.service.views import plan_view
+
+    with opened() as ledger:
+        plans = [plan_view(ledger.plan_restart(x, effects=effects)) for x in named_runs(names)]
+    if form == Format.table:
+        for plan in plans:
+            calls = plan.pop("calls")
+            print_one({k: v for k, v in plan.items() if v not in (None, [])}, form=form)
+            if calls:
+                print("\ntools with effects that were called")
+                print_rows(calls, form=form, columns=CALL_COLUMNS)
+    elif len(plans) == 1:
+        print_one(plans[0], form=form)
+    else:
+        print_rows(plans, form=form, columns=PLAN_COLUMNS)
+    say(f"would restart {sum(p['allowed'] for p in plans)} runs; nothing was changed")
 
 
 def recheck(runs: Runs, form: Out = Format.table) -> None:

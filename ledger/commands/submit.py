@@ -116,17 +116,20 @@ def submit(
         "on_unknown": on_unknown,
         "profile": State.profile if State.profile != "default" else None,
     }
-    requests = _requests(file, {k: v for k, v in flags.items() if v is not None})
     _judge_wait(timeout, drive)
+    requests = _requests(file, flags)
     with opened(tools=tools) as ledger:
         if dry_run:
-            ledger.check(requests)
-            say(f"{len(requests)} requests are in order; nothing was written")
-            return
+            return _only_check(ledger, requests)
         ids = [run.id for run in ledger.submit_many(requests)]
         if wait:
             ledger.wait_for(ids, timeout=timeout, drive=drive)
         _report(ledger, ids, form, waited=wait)
+
+
+def _only_check(ledger: Any, requests: list[dict[str, Any]]) -> None:
+    ledger.check(requests)
+    say(f"{len(requests)} requests are in order; nothing was written")
 
 
 def _judge_wait(timeout: str | None, drive: str) -> None:
@@ -165,9 +168,10 @@ def _tags(given: list[str] | None) -> dict[str, str]:
     return tags
 
 
-def _requests(file: str | None, flags: dict[str, Any]) -> list[dict[str, Any]]:
+def _requests(file: str | None, given: dict[str, Any]) -> list[dict[str, Any]]:
     from ledger.core.request import parse_json_request
 
+    flags = {name: value for name, value in given.items() if value is not None}
     if file is None:
         return [flags]
     text = _read(file)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ledger.clock import pause
 from ledger.core.model import Run
+from ledger.core.restart_plan import RestartPlan
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
 from ledger.store.verify import Verified
@@ -134,6 +135,10 @@ class AsyncLedger:
     ) -> Run:
         """See Ledger.restart."""
         return await asyncio.to_thread(self.sync.restart, run, effects=effects, reason=reason)
+
+    async def plan_restart(self, run: RunName, *, effects: str | None = None) -> RestartPlan:
+        """See Ledger.plan_restart."""
+        return await asyncio.to_thread(self.sync.plan_restart, run, effects=effects)
 
     async def answer(
         self, run: RunName, call_id: str, output: str, *, is_error: bool = False

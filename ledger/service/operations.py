@@ -9,8 +9,9 @@ from ledger.clock import utcnow
 from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
+from ledger.core.restart_plan import RestartPlan, plan_restart
 from ledger.errors import Conflict
-from ledger.store.queries import remote_holder
+from ledger.store.queries import one, remote_holder
 from ledger.store.records import Decision, Record, Submission
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ class Operations:
         """Open the next attempt of a run that ended. Raises NotAllowed, saying why not."""
         chosen = parse_effects(effects) if effects else None
         return self.command(run, commands.restart_run(chosen, reason))
+
+    def plan_restart(self, run: RunName, *, effects: str | None = None) -> RestartPlan:
+        """What `restart` would do with a run as it is now; changes nothing. Raises NotFound."""
+        chosen = parse_effects(effects) if effects else None
+        run_id = self.run_id(run)
+        facts = self.store.read(lambda c: one(c, run_id))
+        return plan_restart(facts, chosen, now=utcnow())
 
     def answer(self, run: RunName, call_id: str, output: str, *, is_error: bool = False) -> Run:
         """Give the output of a tool call that waits for a person."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ledger.core.explain import Next, Surroundings
 from ledger.core.model import Attempt, Facts, Remote, Run, ToolCall
+from ledger.core.restart_plan import RestartPlan
 from ledger.core.results import output_text
 from ledger.store.queries import StoredPayload
 
@@ -60,6 +61,34 @@ def next_view(following: Next, around: Surroundings) -> dict[str, Any]:
             "alive": owner.alive,
             "heartbeat_at": _time(owner.heartbeat_at),
         },
+    }
+
+
+def plan_view(plan: RestartPlan) -> dict[str, Any]:
+    """What a restart would do."""
+    return {
+        "id": plan.run_id,
+        "status": str(plan.state),
+        "allowed": plan.allowed,
+        "refusal": plan.refusal,
+        "effects": str(plan.effects),
+        "attempts": plan.attempts,
+        "tokens": plan.tokens,
+        "continues_from": plan.continues_id,
+        "waits_for": list(plan.waits_for),
+        "deadline_at": _time(plan.deadline_at),
+        "calls": [
+            {
+                "n": call.n,
+                "attempt": call.attempt,
+                "tool": call.tool,
+                "key": call.key,
+                "called_at": _time(call.called_at),
+                "outcome_known": call.outcome_known,
+                **call.consequences,
+            }
+            for call in plan.calls
+        ],
     }
 
 

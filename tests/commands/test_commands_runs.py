@@ -252,6 +252,22 @@ def test_cancel_asks_before_many(runward: CommandLine) -> None:
 
 
 @SQLITE
+def test_a_restart_is_shown_before_it_is_done(runward: CommandLine) -> None:
+    """`restart --dry-run` says what would happen, in every format, and nothing does."""
+    number = runward.done("sim-fail-server_error")
+    plan = runward("restart", number, "--dry-run", "-o", "json")
+    many = runward("restart", number, number, "--dry-run", "-o", "name")
+
+    assert (0, int(number), True, None, []) == (
+        plan.code, plan.json["id"], plan.json["allowed"], plan.json["refusal"], plan.json["calls"]
+    )  # fmt: skip
+    assert "would restart 1 runs; nothing was changed" in plan.err
+    assert [number, number] == many.lines
+    assert 0 == runward("restart", number, "--dry-run").code
+    assert "failed" == runward("show", number, "-o", "json").json["status"]
+
+
+@SQLITE
 def test_restart_note_and_recheck(runward: CommandLine) -> None:
     """A failed run is restarted, a remark is kept, a recheck is written down."""
     number = runward.done("sim-fail-server_error-once")

@@ -141,6 +141,56 @@ def test_reuse_answers_from_the_record(make_rig: MakeRig) -> None:
     assert second["started_at"] is None
 
 
+def test_a_plan_says_what_a_restart_would_do_and_does_nothing(make_rig: MakeRig) -> None:
+    """Allowed or not, what was spent, each effect with what would become of it, the deadline."""
+    charge = Charge()
+    rig, run = charge.run(make_rig, "hold")
+    before = rig.ledger.show(run)
+    held, reused = rig.ledger.plan_restart(run), rig.ledger.plan_restart(run, effects="reuse")
+    (call,) = held.calls
+
+    assert (False, True) == (held.allowed, reused.allowed)
+    assert "started tools with effects" in str(held.refusal)
+    assert ("charge", charge.keys[0], 1, True) == (
+        call.tool, call.key, call.attempt, call.outcome_known
+    )  # fmt: skip
+    assert {
+        "hold": "forbids the restart",
+        "reuse": "answered from the record if asked for again",
+        "rerun": "run again under the same key if asked for again",
+    } == call.consequences
+    assert held.deadline_at > run.deadline_at
+    assert before == rig.ledger.show(run)
+
+
+@SQLITE
+def test_a_plan_names_the_link_that_a_chain_continues_from(make_rig: MakeRig) -> None:
+    """A chain is restarted at its last answered link; its tokens are counted."""
+    refusal = {"operation": "responses.create", "after": 1, "times": 1, "fault": "http-400"}
+
+    @tool(idempotent=True)
+    def lookup(query: str) -> str:
+        return "found"
+
+    rig = make_rig({"faults": [refusal]}, tools=[lookup])
+    run = rig.run("sim-tool", restart="none")
+    plan = rig.ledger.plan_restart(run)
+
+    assert run.usage is not None
+    assert (True, rig.remotes(run)[0]["remote_id"], run.usage["total_tokens"], ()) == (
+        plan.allowed, plan.continues_id, plan.tokens, plan.calls
+    )  # fmt: skip
+
+
+@SQLITE
+def test_a_plan_for_what_completed_is_a_refusal(rig: Rig) -> None:
+    """Asking is not an error, doing would be."""
+    plan = rig.ledger.plan_restart(rig.run())
+
+    assert (False, "completed") == (plan.allowed, str(plan.state))
+    assert "cannot be restarted" in str(plan.refusal)
+
+
 @SQLITE
 def test_rerun_runs_the_effect_again_under_its_key(make_rig: MakeRig) -> None:
     """With `effects=rerun` the tool runs again, with the same key to be recognised by."""

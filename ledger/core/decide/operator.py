@@ -63,26 +63,34 @@ def restart_run(effects: Effects | None, reason: str | None) -> Command:
 
     def command(draft: Draft) -> None:
         run = draft.run
-        if "restart" not in possible_triggers(run.state):
-            raise NotAllowed(
-                f"run {run.id} is {run.state} and cannot be restarted",
-                hint="only incomplete, failed, expired and cancelled runs can",
-            )
-        if draft.attempts[0].cause == ADOPTED:
-            raise NotAllowed(f"run {run.id} was adopted: its request is not known here")
         chosen = effects or run.policy.effects
-        if chosen == Effects.hold and effects_started(draft, draft.attempt):
-            raise NotAllowed(
-                f"run {run.id} has started tools with effects, and its policy holds restarts",
-                hint="runward restart RUN --effects reuse answers them from the record; "
-                "--effects rerun runs them again",
-            )
+        if refusal := restart_refusal(draft, chosen):
+            raise refusal
         deadline = draft.now + timedelta(seconds=run.policy.deadline_seconds)
         draft.set_run(deadline_at=deadline, policy=replace(run.policy, effects=chosen))
         detail = {"effects": str(chosen), **_reason(reason)}
         restart(draft, cause="operator", source=Source.operator, detail=detail)
 
     return command
+
+
+def restart_refusal(draft: Draft, effects: Effects) -> NotAllowed | None:
+    """Why a person may not restart the run with these effects; None where nothing forbids it."""
+    run = draft.run
+    if "restart" not in possible_triggers(run.state):
+        return NotAllowed(
+            f"run {run.id} is {run.state} and cannot be restarted",
+            hint="only incomplete, failed, expired and cancelled runs can",
+        )
+    if draft.attempts[0].cause == ADOPTED:
+        return NotAllowed(f"run {run.id} was adopted: its request is not known here")
+    if effects == Effects.hold and effects_started(draft, draft.attempt):
+        return NotAllowed(
+            f"run {run.id} has started tools with effects, and its policy holds restarts",
+            hint="runward restart RUN --effects reuse answers them from the record; "
+            "--effects rerun runs them again",
+        )
+    return None
 
 
 def answer_call(call_id: str, output: bytes, *, is_error: bool) -> Command:
