@@ -120,11 +120,10 @@ def submit(
     requests = _requests(file, flags)
     with opened(tools=tools) as ledger:
         if dry_run:
-            return _only_check(ledger, requests)
+            _only_check(ledger, requests)
+            return
         ids = [run.id for run in ledger.submit_many(requests)]
-        if wait:
-            ledger.wait_for(ids, timeout=timeout, drive=drive)
-        _report(ledger, ids, form, waited=wait)
+        _report(ledger, ids, form, (timeout, drive) if wait else None)
 
 
 def _only_check(ledger: Any, requests: list[dict[str, Any]]) -> None:
@@ -139,9 +138,15 @@ def _judge_wait(timeout: str | None, drive: str) -> None:
     judge_wait(timeout, drive)
 
 
-def _report(ledger: Any, ids: list[int], form: Format, *, waited: bool) -> None:
+def _report(
+    ledger: Any, ids: list[int], form: Format, waits: tuple[str | None, str] | None
+) -> None:
+    """Wait, if asked to with (timeout, drive), and print the runs, or the one result."""
     from ledger.service.views import run_summary
 
+    waited = waits is not None
+    if waits is not None:
+        ledger.wait_for(ids, timeout=waits[0], drive=waits[1])
     runs = [ledger.get(run_id) for run_id in ids]
     if waited and len(runs) == 1 and form == Format.table:
         print(ledger.result(ids[0]))

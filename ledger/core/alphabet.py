@@ -121,6 +121,7 @@ class EventKind(StrEnum):
     observed = "observed"  # upstream's words, with or without a change of state
     looked = "looked"  # how often we looked since the last event, without news
     trouble = "trouble"  # the first failed look of a streak
+    doubted = "doubted"  # completed with nothing to show: read again before it counts
     result_stored = "result_stored"  # the final output was fetched
     tool_requested = "tool_requested"
     tool_started = "tool_started"
@@ -139,6 +140,9 @@ class EventKind(StrEnum):
     attention = "attention"
     contradiction = "contradiction"  # upstream contradicts a frozen verdict
     settled = "settled"  # a remote is over, or given up as unresolved
+    resolved = "resolved"  # a person looked at what the run was flagged for
+    set_aside = "set_aside"  # too many lives died while they drove it
+    released = "released"  # a person lets lives drive it again
     noted = "noted"
 
 
@@ -152,6 +156,7 @@ class Attention(StrEnum):
     restart_has_effects = "restart_has_effects"
     restart_over_tokens = "restart_over_tokens"
     contradiction = "contradiction"
+    result_expiring = "result_expiring"
     result_unreadable = "result_unreadable"
     remote_missing = "remote_missing"
     cancel_unconfirmed = "cancel_unconfirmed"
@@ -159,4 +164,6 @@ class Attention(StrEnum):
     blocked_credentials = "blocked: credentials"
     blocked_quota = "blocked: insufficient_quota"
     blocked_service = "blocked: service_gone"
+    blocked_hidden = "blocked: objects_hidden"
+    poison = "poison"
     unstorable = "unstorable"

@@ -11,6 +11,7 @@ from ledger.core.alphabet import Attention, CallState, RemoteKind, RemoteState, 
 from ledger.core.model import Facts, Remote, ToolCall
 from ledger.core.pacing import Look, interval_seconds
 from ledger.core.plan import next_step
+from ledger.core.plan.doubts import doubt_until, doubted
 from ledger.core.plan.timing import later
 from ledger.core.steps import (
     CANCEL_SECONDS,
@@ -102,6 +103,7 @@ def _live(facts: Facts, around: Surroundings) -> Next:
                 _delayed(facts, current, around)
                 or _unclear(facts, current)
                 or _in_lane(facts, current, around)
+                or _doubting(facts, current, around)
                 or _waiting_for_calls(facts, current, around)
                 or _cancelling(facts, current, around)
             )
@@ -231,6 +233,20 @@ def _unclear(facts: Facts, current: Remote) -> Next | None:
         waiting_for=WaitingFor.settle_window,
         since=current.sent_at,
         until=current.settle_until,
+    )
+
+
+def _doubting(facts: Facts, current: Remote, around: Surroundings) -> Next | None:
+    if current.doubted_at is None or not doubted(current):
+        return None
+    return Next(
+        step="harvest" if current.settled else "observe",
+        why=f"{_named(current)} completed with nothing to show; that counts once it has "
+        "been read again",
+        at=_next_look(current, around),
+        waiting_for=WaitingFor.upstream,
+        since=current.doubted_at,
+        until=doubt_until(facts, current.doubted_at),
     )
 
 

@@ -113,6 +113,7 @@ class Remote:
     remote_ended_at: datetime | None = None
     expires_at: datetime | None = None
     readable_until: datetime | None = None
+    doubted_at: datetime | None = None
     request_id: str | None = None
 
 

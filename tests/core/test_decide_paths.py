@@ -106,6 +106,12 @@ class Play:
         kind = self.facts.remote(n).kind
         return self.take(Observed(n=n, observation=read_object(kind, body)), source)
 
+    def peek(self, body: bytes) -> Any:
+        """What the newest remote's reading would change."""
+        n = len(self.facts.remotes)
+        seen = read_object(self.facts.remote(n).kind, body)
+        return decide(self.facts, Observed(n=n, observation=seen), self.context)
+
     def create(self, body: bytes) -> Play:
         """Send the create that is due, and have it answered."""
         step = self.step

@@ -30,6 +30,7 @@ from ledger.core.outcome import (
 )
 from ledger.core.pacing import trouble_is_news
 from ledger.core.plan import harvestable, next_step
+from ledger.core.plan.doubts import doubted
 from ledger.core.plan.tails import cancel_given_up, rechecking, tail_overdue
 from ledger.core.steps import (
     EXPIRY_GRACE_SECONDS,
@@ -179,6 +180,10 @@ def _elapsed(draft: Draft, context: Context) -> None:
     if doubtful:
         return
     if not draft.run.final and context.now >= draft.run.deadline_at:
+        current = draft.facts.current
+        if current is not None and doubted(current) and not current.settled:
+            observations.empty_after_all(draft, current)
+            return
         _ledger_verdict(draft, State.expired, "deadline", "the run's own deadline has passed")
         return
     older = [r for r in draft.facts.unsettled() if _is_tail(draft, r)]

@@ -22,6 +22,7 @@ from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Remote
 from ledger.core.outcome import Failed, Observation
+from ledger.core.plan.doubts import doubt_over, doubted
 from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.results import has_messages
@@ -100,6 +101,10 @@ def _news(draft: Draft, remote: Remote, seen: Observation) -> bool:
         return seen.status is not None
     if not _decides(draft, remote):
         return False
+    if doubted(remote):
+        # The same words once more, unless they are the last, or there is something to show now.
+        filled = seen.has_output or bool(seen.calls)
+        return filled or doubt_over(draft.facts, remote, draft.now)
     known = draft.facts.open_calls(remote)
     if meaning(seen) != State.requires_action:
         return draft.source != Source.submit and any(
@@ -161,6 +166,7 @@ def _judge(
     if target in FINAL:
         _conclude(draft, remote, seen, target, fields)
         return
+    draft.set_remote(remote.n, doubted_at=None)
     trigger = trigger_towards(draft.run.state, target)
     moved = draft.move(trigger) if trigger else {}
     draft.event(fields.pop("kind"), **fields, **moved)
@@ -179,6 +185,9 @@ def _conclude(
     draft: Draft, remote: Remote, seen: Observation, target: State, fields: dict[str, Any]
 ) -> None:
     family = FAMILIES[draft.run.provider]
+    empty = target == State.completed and not seen.has_output and not family.harvested
+    if empty and _doubt(draft, remote, fields):
+        return
     draft.set_remote(remote.n, settled=True)
     _add_usage(draft, seen)
     if target == State.completed and family.harvested:
@@ -198,8 +207,38 @@ def _conclude(
         result=draft.remotes[remote.n - 1].observed if has_result else None,
         **fields,
     )
-    if target == State.completed and not seen.has_output:
+    if empty:
         _doubt_empty(draft, remote)
+
+
+def _doubt(draft: Draft, remote: Remote, fields: dict[str, Any]) -> bool:
+    """Begin to doubt an empty result, unless that has had its time; says whether it waits."""
+    first = remote.doubted_at is None
+    if not draft.run.policy.settle_seconds or doubt_over(draft.facts, remote, draft.now):
+        return False
+    trigger = trigger_towards(draft.run.state, State.in_progress)
+    moved = draft.move(trigger) if trigger else {}
+    draft.event(fields.pop("kind"), **fields, **moved)
+    if first:
+        draft.set_remote(remote.n, doubted_at=draft.now)
+        draft.event(EventKind.doubted, remote=remote.n, attempt=remote.attempt)
+    return True
+
+
+def empty_after_all(draft: Draft, remote: Remote) -> None:
+    """It completed, showed nothing, and time is up: the last reading is the verdict."""
+    draft.set_remote(remote.n, settled=True)
+    _count_usage(draft, remote)
+    end(
+        draft,
+        State.completed,
+        kind=EventKind.ended,
+        source=Source.policy,
+        remote=remote.n,
+        result=remote.observed,
+        restartable=False,
+    )
+    _doubt_empty(draft, remote)
 
 
 def _count_usage(draft: Draft, remote: Remote) -> None:
@@ -272,9 +311,17 @@ def _doubt_empty(draft: Draft, remote: Remote) -> None:
 
 def harvested(draft: Draft, remote: Remote, body: bytes) -> None:
     """The final output has arrived: the verdict."""
+    current, empty = draft.facts.current, not has_messages(body)
+    decides = not draft.run.final and current is not None and current.n == remote.n
+    if decides and empty and draft.run.policy.settle_seconds > 0:
+        if remote.doubted_at is None:
+            draft.set_remote(remote.n, doubted_at=draft.now)
+            draft.event(EventKind.doubted, remote=remote.n, attempt=remote.attempt)
+            return
+        if not doubt_over(draft.facts, remote, draft.now):
+            return
     result = draft.keep(redact_bytes(body))
-    current = draft.facts.current
-    if draft.run.final or current is None or current.n != remote.n:
+    if not decides:
         return
     end(
         draft,
@@ -284,7 +331,7 @@ def harvested(draft: Draft, remote: Remote, body: bytes) -> None:
         result=result,
         payloads=(("result", result),),
     )
-    if not has_messages(body):
+    if empty:
         _doubt_empty(draft, remote)
 
 

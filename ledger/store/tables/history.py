@@ -155,6 +155,7 @@ class RemoteRow(Table, table=True):
     remote_ended_at: datetime | None = None
     expires_at: datetime | None = None
     readable_until: datetime | None = None
+    doubted_at: datetime | None = None
     request_id: str | None = Field(default=None, sa_type=ANY_LENGTH)
 
 
