@@ -90,7 +90,7 @@ def cancel(
     form: Out = Format.table,
 ) -> None:  # fmt: skip
     """Ask for runs to be called off. Any final state may still win."""
-    _each(runs, "cancel", lambda x, name: x.cancel(name, reason=reason), yes, dry_run, form)
+    each(runs, "cancel", lambda x, name: x.cancel(name, reason=reason), yes, dry_run, form)
 
 
 def restart(
@@ -118,7 +118,7 @@ def restart(
     def act(ledger: Ledger, name: int) -> Run:
         return ledger.restart(name, effects=effects, reason=reason)
 
-    _each(runs, "restart", act, yes, False, form)
+    each(runs, "restart", act, yes, False, form)
 
 
 def _plan_restarts(names: list[str], effects: str | None, form: Format) -> None:
@@ -143,7 +143,7 @@ def _plan_restarts(names: list[str], effects: str | None, form: Format) -> None:
 
 def recheck(runs: Runs, form: Out = Format.table) -> None:
     """Have upstream's objects read at once, also those of runs which have their verdict."""
-    _each(runs, "recheck", lambda x, name: x.recheck(name), True, False, form)
+    each(runs, "recheck", lambda x, name: x.recheck(name), True, False, form)
 
 
 def note(
@@ -152,10 +152,10 @@ def note(
     form: Out = Format.table,
 ) -> None:
     """Write a remark into a run's history."""
-    _each([run], "note", lambda x, name: x.note(name, text), True, False, form)
+    each([run], "note", lambda x, name: x.note(name, text), True, False, form)
 
 
-def _each(
+def each(
     names: list[str],
     action: str,
     act: Callable[[Ledger, int], Run],
@@ -163,6 +163,7 @@ def _each(
     dry_run: bool,
     form: Format,
 ) -> None:
+    """Do something to each of these runs, after asking where there are several."""
     with opened() as ledger:
         ids = [ledger.run_id(name) for name in named_runs(names)]
         if dry_run:

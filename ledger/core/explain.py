@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -148,9 +148,12 @@ def _alone_since(facts: Facts, owner: Owner | None) -> datetime:
 
 
 def _blocked(facts: Facts, around: Surroundings) -> Next | None:
+    flag = facts.run.needs_attention
+    if around.stopped is None and flag == Attention.blocked_hidden:
+        why = f"{flag}: upstream answers 404, and the key may be of another project"
+        return replace(_otherwise(facts, around), why=why, waiting_for=WaitingFor.account)
     if around.stopped is None:
         return None
-    flag = facts.run.needs_attention
     said = str(flag) if flag and flag.startswith("blocked") else f"blocked: {around.stopped}"
     return Next(
         step=step_name(facts, around.now),

@@ -24,6 +24,8 @@ from ledger.core.lifecycle import FINAL
 from ledger.core.policy import Policy
 from ledger.core.record import record
 
+ACCEPTED = "accepted"
+"""The cause of an attempt that takes upstream's word for an earlier one; `base` is its remote."""
 REQUEST_PAYLOAD = 1
 """Every run's first payload is its request."""
 
@@ -182,6 +184,8 @@ class Facts:
         for remote in reversed(self.remotes):
             if remote.attempt == self.attempt.number:
                 return remote
+        if self.attempt.cause == ACCEPTED and self.attempt.base is not None:
+            return self.remote(self.attempt.base)
         return None
 
     def remote(self, n: int) -> Remote:

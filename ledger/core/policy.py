@@ -54,6 +54,8 @@ class Policy:
     restart_backoff: float = 2.0
     restart_delay_max_seconds: float = 600.0
     restart_max_tokens: int | None = None
+    result_retention_seconds: float | None = None
+    """So long upstream keeps what is over; None where it keeps it for good."""
 
     def restart_wait_seconds(self, restarts: int) -> float:
         """How long a restart waits that follows so many by policy; without chance in it."""
@@ -80,6 +82,7 @@ class Policy:
             "restart_backoff": self.restart_backoff,
             "restart_delay_max_seconds": self.restart_delay_max_seconds,
             "restart_max_tokens": self.restart_max_tokens,
+            "result_retention_seconds": self.result_retention_seconds,
         }
 
     @classmethod
@@ -96,6 +99,7 @@ class Policy:
             restart_backoff=value["restart_backoff"],
             restart_delay_max_seconds=value["restart_delay_max_seconds"],
             restart_max_tokens=value["restart_max_tokens"],
+            result_retention_seconds=value["result_retention_seconds"],
         )
 
 
@@ -139,6 +143,7 @@ def judge_policy(given: PolicyInput, default: Policy) -> Policy:
         if given.poll_seconds is None
         else bounded("poll_seconds", given.poll_seconds, low=0.01, high=3_600.0),
         **_restart_limits(given, default),
+        result_retention_seconds=default.result_retention_seconds,
     )
 
 

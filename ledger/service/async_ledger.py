@@ -136,6 +136,14 @@ class AsyncLedger:
         """See Ledger.restart."""
         return await asyncio.to_thread(self.sync.restart, run, effects=effects, reason=reason)
 
+    async def accept(self, run: RunName, *, reason: str) -> Run:
+        """See Ledger.accept."""
+        return await asyncio.to_thread(self.sync.accept, run, reason=reason)
+
+    async def resolve(self, run: RunName, *, reason: str) -> Run:
+        """See Ledger.resolve."""
+        return await asyncio.to_thread(self.sync.resolve, run, reason=reason)
+
     async def plan_restart(self, run: RunName, *, effects: str | None = None) -> RestartPlan:
         """See Ledger.plan_restart."""
         return await asyncio.to_thread(self.sync.plan_restart, run, effects=effects)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
 from ledger.core.accept import NewRun
+from ledger.core.decide.missing import LOST
 from ledger.core.explain import explain
 from ledger.core.model import Facts, Run
 from ledger.core.query import parse_query
@@ -236,7 +237,7 @@ class Ledger(Operations):
         if not state.final:
             raise StillPending(f"run {state.id} is {state.state}", hint=f"runward wait {state.id}")
         if state.state != "completed":
-            kind = RunLost if state.error_code == "remote_missing" else RunFailed
+            kind = RunLost if state.error_code in LOST else RunFailed
             what = ": ".join(x for x in (state.error_code, state.error_message) if x)
             raise kind(f"run {state.id} {state.state}{': ' + what if what else ''}")
         number = state.result

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
+from ledger.core.decide import accepting
 from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
 from ledger.core.restart_plan import RestartPlan, plan_restart
-from ledger.errors import Conflict
-from ledger.store.queries import one, remote_holder
+from ledger.errors import Conflict, InvalidInput
+from ledger.store.queries import one, payloads_of, remote_holder
 from ledger.store.records import Decision, Record, Submission
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from ledger.store.store import Store
 
 RunName = Run | int | str
+
+
+def judge_reason(reason: str) -> str:
+    """A reason that can be read later. Raises InvalidInput."""
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidInput("give a reason: it is kept in the history")
+    return reason
 
 
 class Operations:
@@ -77,6 +85,27 @@ class Operations:
         What is found changes no verdict: a contradiction is flagged for a person.
         """
         return self.command(run, commands.recheck())
+
+    def accept(self, run: RunName, *, reason: str) -> Run:
+        """Take what upstream said after the verdict for the new verdict, as an attempt of its own.
+
+        The result is the stored observation; that of a thread run is fetched by the next life.
+        Raises NotAllowed where upstream contradicts nothing, and for a run that completed.
+        """
+        run_id, why = self.run_id(run), judge_reason(reason)
+        facts = self.store.read(lambda c: one(c, run_id))
+        remote = accepting.contradicting(facts)
+        number = remote.observed if remote else None
+        found = self.store.read(lambda c: payloads_of(c, run_id, [number] if number else []))
+        body = found[number].body if number else None
+        return self.command(run_id, accepting.accept(number, body, why))
+
+    def resolve(self, run: RunName, *, reason: str) -> Run:
+        """Say that somebody has looked at what a run is flagged for; its verdict stays.
+
+        Raises NotAllowed for a run without a flag, and for a flag that goes with its reason.
+        """
+        return self.command(run, accepting.resolve(judge_reason(reason)))
 
     def command(self, run: RunName, command: commands.Command) -> Run:
         """Carry out an operator's command on the run as it is at that moment."""

@@ -259,6 +259,7 @@ class Reconciler:
                 base_url=row.base_url,
                 project=row.project,
                 profile=row.profile,
+                fingerprint=row.fingerprint,
             )
             # Stopped by an earlier life: one probe goes first, and its success takes the mark away.
             if row.stopped_why:

@@ -268,6 +268,22 @@ def test_a_restart_is_shown_before_it_is_done(runward: CommandLine) -> None:
 
 
 @SQLITE
+def test_a_flag_is_resolved_and_nothing_accepted_without_a_contradiction(
+    runward: CommandLine,
+) -> None:
+    """A reason is asked for; what cannot be done says why and what to try."""
+    number = runward.done("sim-empty")
+    refused = runward("accept", number, "--reason", "x")
+    done = runward("resolve", number, "--reason", "seen", "-o", "json")
+
+    assert 2 == runward("resolve", number).code
+    assert 1 == refused.code
+    assert_clear(refused)
+    assert f"runward resolve {number}" in refused.err
+    assert (0, [None]) == (done.code, [row["needs_attention"] for row in done.json])
+
+
+@SQLITE
 def test_restart_note_and_recheck(runward: CommandLine) -> None:
     """A failed run is restarted, a remark is kept, a recheck is written down."""
     number = runward.done("sim-fail-server_error-once")

@@ -26,7 +26,7 @@ from ledger.core.alphabet import (
     Source,
     State,
 )
-from ledger.core.decide import arm, decide, operator
+from ledger.core.decide import accepting, arm, decide, operator
 from ledger.core.decide.operator import Command
 from ledger.core.lifecycle import FINAL, TRIPLES
 from ledger.core.model import Change, Evidence, Facts
@@ -71,7 +71,10 @@ TOOLS = {
 }
 COMMON = ("in_progress", "requires_action", "completed")
 STATUSES = (*COMMON, *COMMON, "queued", "cancelling", *sorted(FINAL), "weird", None)
-ACTIONS = ("pass", "cancel", "restart", "evidence", "answer", "note", "webhook", "adopt", "restart")
+ACTIONS = (
+    "pass", "cancel", "restart", "evidence", "answer", "note", "webhook", "adopt", "restart",
+    "accept", "resolve", "recheck",
+)  # fmt: skip
 ERROR_NAMES = sorted(ERRORS)
 LEGAL_MOVES = {(source, target) for source, _, target in TRIPLES}
 SETTLES_MAX = 12
@@ -99,6 +102,8 @@ class World:
             effects=self.pick(tuple(Effects)),
             recreate=self.pick((0, 2)),
             deadline_seconds=self.pick((3_000.0, 86_400.0)),
+            restart_delay_seconds=self.pick((0.0, 40.0)),
+            result_retention_seconds=self.pick((None, 600.0)),
         )
         self.facts = accepted(provider=provider, policy=policy, **fields)
         self.look = Look(next_at=NOW)
@@ -106,6 +111,7 @@ class World:
         self.evidence_ids = 0
         self.lost: list[Outcome] = []
         self.events: list[Any] = []
+        self.payloads: dict[int, bytes] = {}
         self.settles = 0
         self.fair = False
         self.reruns: set[int] = set()
@@ -267,6 +273,14 @@ class World:
         if action == "answer":
             waiting = [call.n for call in self.facts.calls if call.output is None] or [0]
             return operator.answer_call(str(self.pick(waiting)), b"by hand", is_error=False)
+        if action == "resolve":
+            return accepting.resolve("seen")
+        if action == "recheck":
+            return operator.recheck()
+        if action == "accept":
+            remote = accepting.contradicting(self.facts)
+            number = remote.observed if remote else None
+            return accepting.accept(number, self.payloads.get(number or 0), "so be it")
         if action == "adopt":
             return operator.adopt_into(f"obj_{self.new_id()}")
         return operator.note("looked at it")
@@ -431,6 +445,7 @@ class World:
         self.check_history(change)
         self.check_numbers(change)
         self.events += change.events
+        self.payloads |= {payload.n: payload.body for payload in change.payloads}
         if after.run.policy.effects == Effects.rerun:
             self.reruns |= {e.attempt for e in change.events if e.kind == EventKind.restarted}
         self.check_creates(after)
@@ -478,7 +493,7 @@ class World:
         expected = range(change.before.run.payload_seq + 1, after.run.payload_seq + 1)
         assert sorted(kept) == list(expected), self.story("payload numbers")
         for event in change.events:
-            assert all(1 <= n <= after.run.payload_seq for _, n in event.payloads)
+            assert {n for _, n in event.payloads} <= set(kept), self.story("a payload of old")
         assert change.due_at <= max(self.now, after.run.deadline_at) + timedelta(
             seconds=TAIL_SECONDS
         )

@@ -165,6 +165,11 @@ class Rig:
         with self.ledger.store.reading() as connection:
             return list(connection.execute(sa.text(statement), values).all())
 
+    def execute(self, statement: str) -> None:
+        """One statement, by SQL, committed."""
+        with self.ledger.store.engine.execution_options(write=True).begin() as connection:
+            connection.execute(sa.text(statement))
+
     def count(self, table: str) -> int:
         """How many rows a table has."""
         return int(self.scalar(f"SELECT COUNT(*) FROM {table}"))

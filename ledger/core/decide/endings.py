@@ -30,6 +30,8 @@ PASSING: Final = (
     Attention.blocked_credentials,
     Attention.blocked_quota,
     Attention.blocked_service,
+    Attention.blocked_hidden,
+    Attention.result_expiring,
 )
 """Reasons for attention that a verdict answers."""
 
@@ -144,11 +146,18 @@ def effects_started(draft: Draft, attempt: Attempt) -> bool:
 
 
 def restart(
-    draft: Draft, *, cause: str, source: Source, detail: dict[str, Any], wait_seconds: float = 0.0
+    draft: Draft,
+    *,
+    cause: str,
+    source: Source,
+    detail: dict[str, Any],
+    wait_seconds: float = 0.0,
+    accepts: int | None = None,
 ) -> None:
-    """Open the next attempt. Its create waits until every older remote is settled."""
+    """Open the next attempt. Its create waits until every older remote is settled; one that
+    `accepts` what upstream said of an earlier remote creates nothing."""
     ended = draft.attempt
-    base = last_link(draft, ended)
+    base = accepts or last_link(draft, ended)
     moved = draft.move(Trigger.restart)
     draft.attempts.append(
         Attempt(
@@ -176,7 +185,8 @@ def restart(
         **moved,
     )
     _drop_unsent(draft, ended)
-    open_first(draft)
+    if accepts is None:
+        open_first(draft)
 
 
 def _drop_unsent(draft: Draft, ended: Attempt) -> None:

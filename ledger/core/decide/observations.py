@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any
 
 from ledger.core.alphabet import (
     Attention,
@@ -18,6 +19,7 @@ from ledger.core.alphabet import (
 from ledger.core.decide.calls import asked_anew, identity, open_round, submission_seen
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
+from ledger.core.decide.usage import add_usage
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Remote
@@ -34,9 +36,9 @@ BLOCKED = (
     Attention.blocked_credentials,
     Attention.blocked_quota,
     Attention.blocked_service,
+    Attention.blocked_hidden,
+    Attention.result_expiring,
 )
-USAGE_MAX: Final = 10**15
-USAGE_DEPTH: Final = 4
 
 
 def meaning(observation: Observation) -> State | None:
@@ -134,6 +136,7 @@ def _absorb(draft: Draft, remote: Remote, seen: Observation, *, created: bool) -
         remote_ended_at=seen.ended_at or remote.remote_ended_at,
         expires_at=seen.expires_at or remote.expires_at,
         request_id=seen.request_id or remote.request_id,
+        readable_until=_readable_until(draft, remote, seen),
         settle_until=None,
     )
     if seen.model and draft.run.model is None:
@@ -148,6 +151,16 @@ def _absorb(draft: Draft, remote: Remote, seen: Observation, *, created: bool) -
         "remote_at_source": "object" if seen.created_at else None,
         "payloads": (("body", body),),
     }
+
+
+def _readable_until(draft: Draft, remote: Remote, seen: Observation) -> datetime | None:
+    """Counted from upstream's own end of the object, or from when it was first seen to be over."""
+    kept = draft.run.policy.result_retention_seconds
+    if kept is None or STATES.get(seen.status or "") not in FINAL:
+        return None
+    if remote.readable_until is not None:
+        return remote.readable_until
+    return min(seen.ended_at or draft.now, draft.now) + timedelta(seconds=kept)
 
 
 def _judge(
@@ -253,28 +266,6 @@ def _add_usage(draft: Draft, seen: Observation) -> None:
         draft.set_run(usage=add_usage(draft.run.usage, json.loads(seen.usage)))
 
 
-def add_usage(known: Any, more: Any, depth: int = USAGE_DEPTH) -> Any:
-    """What a run used over all its links and attempts: numbers are summed, field by field.
-
-    Upstream's numbers are not trusted: one beyond USAGE_MAX counts nothing, and cannot be stored.
-    """
-    if not isinstance(more, dict) or depth == 0:
-        return known
-    total: dict[str, Any] = dict(known) if isinstance(known, dict) else {}
-    for name, value in more.items():
-        if isinstance(value, dict):
-            total[name] = add_usage(total.get(name), value, depth - 1)
-        elif _counts(value):
-            before = total.get(name)
-            total[name] = value + (before if isinstance(before, int | float) else 0)
-    return total
-
-
-def _counts(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value <= USAGE_MAX
-
-
 def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any]) -> None:
     """The reading is of a remote whose attempt is over: it changes the remote's row alone."""
     target = meaning(seen)
@@ -291,7 +282,8 @@ def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any
 
 
 def _contradict(draft: Draft, remote: Remote, verdict: State, upstream: str) -> None:
-    body = remote.observed
+    # Only what this change keeps can be hashed with its event.
+    body = remote.observed if remote.observed in {p.n for p in draft.payloads} else None
     draft.event(
         EventKind.contradiction,
         remote=remote.n,

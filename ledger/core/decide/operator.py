@@ -117,7 +117,7 @@ def note(text: str) -> Command:
     """Write a remark into the history."""
 
     def command(draft: Draft) -> None:
-        draft.event(EventKind.noted, detail={"text": _bounded(text)})
+        draft.event(EventKind.noted, detail={"text": bounded_text(text)})
 
     return command
 
@@ -165,10 +165,11 @@ def adopt_into(remote_id: str) -> Command:
 
 
 def _reason(reason: str | None) -> dict[str, Any]:
-    return {"reason": _bounded(reason)} if reason else {}
+    return {"reason": bounded_text(reason)} if reason else {}
 
 
-def _bounded(text: str) -> str:
+def bounded_text(text: str) -> str:
+    """A text that a person wrote. Raises InvalidInput where it is too long."""
     if len(text) > TEXT_MAX:
         raise InvalidInput(f"the text is longer than {TEXT_MAX} characters")
     return text
