@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     deadline: str = "24h"
     restart: str = "expired=2"
     tools: str | None = None
+    poison_deaths: int = Field(default=3, ge=1, le=100)
     shutdown_grace_seconds: float = Field(default=25.0, ge=0.0, le=600.0)
     log_level: str = Field(
         default="INFO",

@@ -1,4 +1,4 @@
-"""What a person decides about a run that is flagged: accept, resolve."""
+"""What a person decides about a run that is flagged: accept, resolve, release."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from ledger.commands.output import Format
-from ledger.commands.runs import Out, Runs, Yes, each
+from ledger.commands.runs import Out, Reason, Runs, Yes, each
 
 Why = Annotated[str, typer.Option("--reason", help="Kept in the history, with your name.")]
 
 
 def register(app: typer.Typer) -> None:
     """Hang the commands into the app."""
-    for command in (accept, resolve):
+    for command in (accept, resolve, release):
         app.command()(command)
 
 
@@ -26,3 +26,8 @@ def accept(runs: Runs, reason: Why, yes: Yes = False, form: Out = Format.table) 
 def resolve(runs: Runs, reason: Why, yes: Yes = False, form: Out = Format.table) -> None:
     """Clear the flag of runs that somebody has looked at; their verdicts stay."""
     each(runs, "resolve", lambda x, name: x.resolve(name, reason=reason), yes, False, form)
+
+
+def release(runs: Runs, reason: Reason = None, yes: Yes = False, form: Out = Format.table) -> None:
+    """Let lives drive runs again that were set aside because one after the other died in them."""
+    each(runs, "release", lambda x, name: x.release(name, reason=reason), yes, False, form)

@@ -87,7 +87,8 @@ def explain(facts: Facts, around: Surroundings) -> Next:
     if not facts.watched:
         return Next(step="none", why="it is settled: nothing more happens")
     return (
-        _nobody(facts, around)
+        _set_aside(facts)
+        or _nobody(facts, around)
         or _blocked(facts, around)
         or (_tails(facts, around) if facts.run.final else _live(facts, around))
     )
@@ -122,6 +123,19 @@ def step_name(facts: Facts, now: datetime) -> str:
     if isinstance(step, Wait):
         return "wait"
     return "decide" if isinstance(step, Settle) else type(step).__name__.lower()
+
+
+def _set_aside(facts: Facts) -> Next | None:
+    if facts.run.needs_attention != Attention.poison or facts.run.final:
+        return None
+    return Next(
+        step="decide",
+        why="set aside, since lives died driving it: `runward release` lets it go on, `runward "
+        "cancel` ends it",
+        waiting_for=WaitingFor.person,
+        since=facts.attempt.opened_at,
+        until=facts.run.deadline_at,
+    )
 
 
 def _nobody(facts: Facts, around: Surroundings) -> Next | None:

@@ -21,6 +21,10 @@ EXPIRY_GRACE_SECONDS: Final = 30.0
 """Upstream may report its own `expires_at` this late before the ledger derives it."""
 RECHECK_SECONDS: Final = 3_600.0
 """A recheck that upstream does not answer is given up after this."""
+UNDER_WAY: Final = " under way"
+"""Ends the `why` of a watch whose step may be having its effect at this moment."""
+ASIDE: Final = "set aside"
+"""The `why` of a watch that no life takes before the run's deadline."""
 RESEND_SECONDS: Final = 5.0
 """Outputs whose submission is in doubt are sent again after this, if upstream still asks."""
 

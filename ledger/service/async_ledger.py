@@ -144,6 +144,10 @@ class AsyncLedger:
         """See Ledger.resolve."""
         return await asyncio.to_thread(self.sync.resolve, run, reason=reason)
 
+    async def release(self, run: RunName, *, reason: str | None = None) -> Run:
+        """See Ledger.release."""
+        return await asyncio.to_thread(self.sync.release, run, reason=reason)
+
     async def plan_restart(self, run: RunName, *, effects: str | None = None) -> RestartPlan:
         """See Ledger.plan_restart."""
         return await asyncio.to_thread(self.sync.plan_restart, run, effects=effects)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
-from ledger.core.decide import accepting
+from ledger.core.decide import accepting, poison
 from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
@@ -106,6 +106,10 @@ class Operations:
         Raises NotAllowed for a run without a flag, and for a flag that goes with its reason.
         """
         return self.command(run, accepting.resolve(judge_reason(reason)))
+
+    def release(self, run: RunName, *, reason: str | None = None) -> Run:
+        """Let lives drive a run again that was set aside because they died driving it."""
+        return self.command(run, poison.release(reason))
 
     def command(self, run: RunName, command: commands.Command) -> Run:
         """Carry out an operator's command on the run as it is at that moment."""

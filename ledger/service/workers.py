@@ -37,6 +37,7 @@ def make_reconciler(
     chosen: dict[str, float | int] = {
         "concurrency": settings.concurrency,
         "grace_seconds": settings.shutdown_grace_seconds,
+        "poison_deaths": settings.poison_deaths,
         **options,
     }
     life = Life(

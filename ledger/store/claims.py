@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.core.model import Facts
+from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.store.facts import RUN, WATCH, load_facts
 from ledger.store.lives import WORKER, Lives
 
@@ -24,12 +25,16 @@ def claim(
     dead: Sequence[str],
     limit: int = CLAIM_MAX,
     only: Sequence[int] | None = None,
+    now: datetime | None = None,
 ) -> list[Facts]:
-    """Take runs that nobody owns, or whose owner is dead; the most urgent first."""
+    """Take runs that nobody owns, or whose owner is dead; the most urgent first.
+
+    What was set aside is left alone until its deadline, which only ends it.
+    """
     # Without the empty IN, which SQLite answers by reading the whole index.
     nobody = WATCH.c.owner.is_(None)
     free = sa.or_(nobody, WATCH.c.owner.in_(dead)) if dead else nobody
-    candidate = sa.select(WATCH.c.run_id).where(free)
+    candidate = sa.select(WATCH.c.run_id).where(free, _takeable(now))
     if only is not None:
         candidate = candidate.where(WATCH.c.run_id.in_(only))
     chosen = (
@@ -47,6 +52,14 @@ def claim(
     ids = sorted(row[0] for row in connection.execute(statement))
     facts = load_facts(connection, ids)
     return [facts[run_id] for run_id in ids]
+
+
+def _takeable(now: datetime | None) -> sa.ColumnElement[bool]:
+    open_to_all = WATCH.c.why != ASIDE
+    if now is None:
+        return open_to_all
+    late = sa.select(RUN.c.id).where(RUN.c.id == WATCH.c.run_id, RUN.c.deadline_at <= now)
+    return sa.or_(open_to_all, late.exists())
 
 
 def count_watched(connection: sa.Connection) -> int:
@@ -77,11 +90,25 @@ def release(
     connection.execute(statement)
 
 
-def bury(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> None:
+def bury(
+    connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime
+) -> dict[int, list[str]]:
     """End a dead life and free its runs, together: an ended life is never judged again, so what
-    it still owned would be nobody's for ever."""
+    it still owned would be nobody's for ever.
+
+    Returns the runs that it was driving when it died, each with the lives that died in the same
+    step, this one included: a run that only waited is not suspected.
+    """
     lives.end(connection, life_id, "died", now)
+    driven = (
+        sa.update(WATCH)
+        .where(WATCH.c.owner == life_id, WATCH.c.why.endswith(UNDER_WAY))
+        .values(deaths=sa.func.trim(WATCH.c.deaths + f" {life_id}"))
+        .returning(WATCH.c.run_id, WATCH.c.deaths)
+    )
+    found = {row[0]: row[1].split() for row in connection.execute(driven)}
     release(connection, life_id)
+    return found
 
 
 def owned(connection: sa.Connection, life_id: str) -> dict[int, tuple[int, Any]]:

@@ -36,6 +36,12 @@ class Pending:
 
 FLAGGED: Final = (
     Flagged(
+        "set aside",
+        (Attention.poison,),
+        "runs that no life drives any more, because one after the other died in them",
+        "runward events {run} names the lives; then runward release {run}, or runward cancel {run}",
+    ),
+    Flagged(
         "tails",
         (Attention.tail_unsettled, Attention.cancel_unconfirmed),
         "objects that were given up and may still run, and cost, upstream",

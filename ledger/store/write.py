@@ -15,6 +15,7 @@ from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.lifecycle import FINAL
 from ledger.core.model import Attempt, Change, EventDraft, Facts, Remote, Run, ToolCall
 from ledger.core.record import evolve
+from ledger.core.steps import UNDER_WAY
 from ledger.store.direct import execute
 from ledger.store.heads import Head
 from ledger.store.rows import Bulk, clean_text, table_of
@@ -213,10 +214,12 @@ class Pen:
         if watched:
             assert head is not None
             if change.why != head.why:
-                rows["watch"].append(plan)
+                # A step that was committed ends the count of lives that died in it.
+                done = not change.why.endswith(UNDER_WAY)
+                rows["watch"].append(plan | {"deaths": ""} if done else plan)
             return head.fence
         fence = run.version << FENCE_SHIFT
-        rows["watch+"].append({**plan, "owner": None, "fence": fence})
+        rows["watch+"].append({**plan, "owner": None, "fence": fence, "deaths": ""})
         return fence
 
     def _flush(self, connection: sa.Connection, rows: Rows) -> None:

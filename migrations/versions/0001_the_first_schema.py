@@ -765,6 +765,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("deaths", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["run_id"], ["run.id"], name=op.f("fk_watch_run_id_run"), ondelete="RESTRICT"
         ),

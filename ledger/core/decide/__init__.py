@@ -36,6 +36,7 @@ from ledger.core.plan.urgency import expiring
 from ledger.core.redaction import redact_text
 from ledger.core.steps import (
     EXPIRY_GRACE_SECONDS,
+    UNDER_WAY,
     Cancel,
     Context,
     Create,
@@ -68,7 +69,10 @@ def arm(facts: Facts, step: Step, context: Context) -> Change:
             draft.event(EventKind.cancel_sent, remote=n, attempt=facts.remote(n).attempt)
         case _:
             pass
-    return draft.change(due_at=context.now, why=type(step).__name__.lower())
+    doing = type(step).__name__.lower()
+    # A create needs no mark: it is never simply sent again, so it cannot kill life after life.
+    mark = UNDER_WAY if isinstance(step, RunTools | Submit | Cancel) else ""
+    return draft.change(due_at=context.now, why=doing + mark)
 
 
 def decide(

@@ -24,7 +24,7 @@ from ledger.core.lifecycle import possible_triggers
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import ToolDone
 from ledger.core.pacing import Look
-from ledger.core.steps import RECHECK_SECONDS, Context
+from ledger.core.steps import ASIDE, RECHECK_SECONDS, Context
 from ledger.errors import InvalidInput, NotAllowed
 
 TEXT_MAX: Final = 2_000
@@ -37,6 +37,8 @@ def carry_out(facts: Facts, command: Command, *, now: datetime, actor: str) -> C
     """The change that a command makes. Raises NotAllowed where the run does not permit it."""
     draft = Draft(replace(facts, evidence=()), now=now, actor=actor, source=Source.operator)
     command(draft)
+    if draft.run.needs_attention == Attention.poison and not draft.run.final:
+        return draft.change(due_at=draft.run.deadline_at, why=ASIDE)
     return finish(draft, Context(now=now, life=actor, tools={}, look=Look(next_at=now)))
 
 
@@ -49,6 +51,7 @@ def cancel(reason: str | None) -> Command:
         if draft.run.cancel_requested_at is not None:
             return
         draft.set_run(cancel_requested_at=draft.now)
+        draft.calm(Attention.poison)
         draft.event(EventKind.cancel_requested, detail=_reason(reason))
         current = draft.facts.current
         if current is not None and current.state == RemoteState.intended:
@@ -109,6 +112,7 @@ def answer_call(call_id: str, output: bytes, *, is_error: bool) -> Command:
             raise NotAllowed(f"call {call_id!r} is being run by {named[-1].started_by}")
         done = ToolDone(n=named[-1].n, output=output, is_error=is_error)
         calls.tool_done(draft, done, source=Source.operator)
+        draft.calm(Attention.poison)
 
     return command
 
