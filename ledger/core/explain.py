@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from ledger.core.alphabet import Attention, CallState, RemoteKind, RemoteState, State
+from ledger.core.following import Next, Owner, Surroundings, WaitingFor
 from ledger.core.model import Facts, Remote, ToolCall
 from ledger.core.pacing import Look, interval_seconds
 from ledger.core.plan import next_step
@@ -26,60 +26,6 @@ from ledger.core.steps import (
 PROBE: Final = "one probe a minute goes out"
 DRIVE: Final = "nobody is at work on it: `runward daemon`, or `runward wait`, drives it"
 INTERVENE: Final = "`runward tools list` shows the calls, `runward tools submit` answers one"
-
-
-class WaitingFor(StrEnum):
-    """Whose turn it is."""
-
-    upstream = "upstream"
-    account = "account"
-    lane = "lane"
-    life = "life"
-    person = "person"
-    settle_window = "settle_window"
-    tail = "tail"
-    time = "time"
-    tool = "tool"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The life that holds a run."""
-
-    life: str
-    role: str
-    host: str
-    pid: int
-    fence: int
-    alive: bool
-    heartbeat_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What decides about a run besides its own facts."""
-
-    now: datetime
-    owner: Owner | None = None
-    driven: bool = False
-    """Whether some life would take the run by itself."""
-    ahead: int | None = None
-    """The run that holds this one's serial key, or waits for it longer."""
-    stopped: str | None = None
-    """Why the account is stopped."""
-    stopped_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Next:
-    """What happens next. `at` is the latest time of it, `until` ends the waiting by itself."""
-
-    step: str
-    why: str
-    at: datetime | None = None
-    waiting_for: WaitingFor | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 def explain(facts: Facts, around: Surroundings) -> Next:

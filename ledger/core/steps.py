@@ -24,7 +24,7 @@ RECHECK_SECONDS: Final = 3_600.0
 UNDER_WAY: Final = " under way"
 """Ends the `why` of a watch whose step may be having its effect at this moment."""
 ASIDE: Final = "set aside"
-"""The `why` of a watch that no life takes before the run's deadline."""
+"""The `why`, and the owner, of a watch that no life takes before the run's deadline."""
 RESEND_SECONDS: Final = 5.0
 """Outputs whose submission is in doubt are sent again after this, if upstream still asks."""
 

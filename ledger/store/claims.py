@@ -32,9 +32,13 @@ def claim(
     What was set aside is left alone until its deadline, which only ends it.
     """
     # Without the empty IN, which SQLite answers by reading the whole index.
-    nobody = WATCH.c.owner.is_(None)
-    free = sa.or_(nobody, WATCH.c.owner.in_(dead)) if dead else nobody
-    candidate = sa.select(WATCH.c.run_id).where(free, _takeable(now))
+    free: list[sa.ColumnElement[bool]] = [WATCH.c.owner.is_(None)]
+    if dead:
+        free.append(WATCH.c.owner.in_(dead))
+    if now is not None:
+        late = sa.select(RUN.c.id).where(RUN.c.id == WATCH.c.run_id, RUN.c.deadline_at <= now)
+        free.append(sa.and_(WATCH.c.owner == ASIDE, late.exists()))
+    candidate = sa.select(WATCH.c.run_id).where(sa.or_(*free))
     if only is not None:
         candidate = candidate.where(WATCH.c.run_id.in_(only))
     chosen = (
@@ -52,14 +56,6 @@ def claim(
     ids = sorted(row[0] for row in connection.execute(statement))
     facts = load_facts(connection, ids)
     return [facts[run_id] for run_id in ids]
-
-
-def _takeable(now: datetime | None) -> sa.ColumnElement[bool]:
-    open_to_all = WATCH.c.why != ASIDE
-    if now is None:
-        return open_to_all
-    late = sa.select(RUN.c.id).where(RUN.c.id == WATCH.c.run_id, RUN.c.deadline_at <= now)
-    return sa.or_(open_to_all, late.exists())
 
 
 def count_watched(connection: sa.Connection) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ledger.core.alphabet import State
-from ledger.core.explain import Owner, Surroundings
+from ledger.core.following import Owner, Surroundings
 from ledger.core.model import Facts
 from ledger.store.facts import RUN
 from ledger.store.lanes import LANE

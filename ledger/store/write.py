@@ -15,7 +15,7 @@ from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.lifecycle import FINAL
 from ledger.core.model import Attempt, Change, EventDraft, Facts, Remote, Run, ToolCall
 from ledger.core.record import evolve
-from ledger.core.steps import UNDER_WAY
+from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.store.direct import execute
 from ledger.store.heads import Head
 from ledger.store.rows import Bulk, clean_text, table_of
@@ -214,9 +214,7 @@ class Pen:
         if watched:
             assert head is not None
             if change.why != head.why:
-                # A step that was committed ends the count of lives that died in it.
-                done = not change.why.endswith(UNDER_WAY)
-                rows["watch"].append(plan | {"deaths": ""} if done else plan)
+                rows["watch"].append(plan | _ownership(change, head))
             return head.fence
         fence = run.version << FENCE_SHIFT
         rows["watch+"].append({**plan, "owner": None, "fence": fence, "deaths": ""})
@@ -235,6 +233,16 @@ class Pen:
         self._watch.insert(connection, rows["watch+"])
         self._watch.update(connection, rows["watch"])
         self._watch.delete(connection, rows["watch-"])
+
+
+def _ownership(change: Change, head: Head) -> dict[str, Any]:
+    """What a new plan does to the count of deaths and, for a run set aside, to its owner."""
+    if change.why.endswith(UNDER_WAY):
+        return {}
+    if change.why == ASIDE:
+        # Owned by nobody who lives: no claim finds it, and claims need not ask.
+        return {"deaths": "", "owner": ASIDE}
+    return {"deaths": "", "owner": None} if head.owner == ASIDE else {"deaths": ""}
 
 
 def _as_stored(event: EventDraft) -> EventDraft:

@@ -190,3 +190,13 @@ def test_an_operator_restarts_what_was_accepted() -> None:
     play.command(operator.restart_run(None, None)).create(done("resp_2"))
 
     assert (State.completed, 3) == (play.facts.run.state, play.facts.run.attempts)
+
+
+def test_what_an_ended_attempt_still_used_is_counted_once() -> None:
+    """Tokens of a tail are the run's, and a second reading of the same end adds none."""
+    used = response("completed", output=[{"type": "message"}], usage={"total_tokens": 5})
+    play = late(Play(policy=SHORT), response(), used)
+    assert {"total_tokens": 5} == play.facts.run.usage
+
+    play.command(operator.recheck()).wait(1).saw(used)
+    assert {"total_tokens": 5} == play.facts.run.usage

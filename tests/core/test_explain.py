@@ -11,7 +11,8 @@ from support import NOW, accepted, context, failed, function_call, later, respon
 
 from ledger.core.alphabet import Attention, RemoteKind, Source
 from ledger.core.decide import arm, decide, operator
-from ledger.core.explain import Next, Owner, Surroundings, WaitingFor, explain
+from ledger.core.explain import explain
+from ledger.core.following import Next, Owner, Surroundings, WaitingFor
 from ledger.core.model import Facts
 from ledger.core.outcome import Elapsed
 from ledger.core.policy import Policy

@@ -11,7 +11,8 @@ from test_decide_paths import Play, done
 
 from ledger.core.alphabet import Attention, EventKind, State
 from ledger.core.decide import operator
-from ledger.core.explain import Surroundings, WaitingFor, explain
+from ledger.core.explain import explain
+from ledger.core.following import Surroundings, WaitingFor
 from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_restart
 from ledger.core.steps import Create, Settle, Wait
 from ledger.errors import InvalidInput

@@ -12,7 +12,8 @@ from support import NOW, Bench, context, function_call, later, response, seen
 
 from ledger.core.alphabet import Attention, Source, State
 from ledger.core.decide import arm, operator, poison
-from ledger.core.explain import Surroundings, WaitingFor, explain
+from ledger.core.explain import explain
+from ledger.core.following import Surroundings, WaitingFor
 from ledger.core.model import Facts
 from ledger.core.outcome import ToolDone
 from ledger.core.steps import RunTools, ToolSpec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from support import NOW, accepted, context, failed, later, response, seen
 
@@ -14,8 +15,10 @@ from ledger.core.outcome import Failed
 from ledger.core.pacing import Look
 from ledger.core.plan.urgency import in_time, last_chance
 from ledger.core.policy import Policy
-from ledger.core.steps import Create
-from ledger.errors import RateLimited, Reply
+from ledger.core.steps import Create, Observe
+from ledger.errors import ObjectMissing, RateLimited, Reply, UpstreamError
+from ledger.service.accounts import AccountRecord, Accounts
+from ledger.service.driver import Driver
 from ledger.service.entry import Agenda, Entry, look_after
 from ledger.settings import Profile
 
@@ -59,7 +62,7 @@ def test_what_was_found_due_and_not_taken_is_still_planned() -> None:
     assert made.pop_due(later(500)) is not None
     assert later(491) == made.next_due()
     made.wake(1, later(400))
-    assert [3, 1, 2][1:] == order(made, later(500))[-2:]
+    assert [1, 2] == order(made, later(500))[-2:]
 
 
 def limited(retry_after: float) -> Failed:
@@ -97,3 +100,33 @@ def test_profiles_say_how_long_results_are_kept() -> None:
     )
     assert 60.0 == Profile(result_retention_seconds=60).retention_seconds("assistants")
     assert NOW < later(1)
+
+
+def test_a_404_is_believed_while_the_account_shows_something() -> None:
+    """Three objects missing at once, none seen: that is the credential, until a read succeeds."""
+    accounts = Accounts({}, opener=None)  # type: ignore[arg-type]
+    account = AccountRecord(id=1, provider="responses", base_url="u", project="", profile="p")
+    gone = ObjectMissing("404")
+
+    def sees(run: int, seconds: float = 0.0, error: UpstreamError | None = gone) -> bool:
+        return accounts.sees(account, (run, 1), error, later(seconds))
+
+    assert [True, True, True, False] == [sees(1), sees(1), sees(2), sees(3)]
+    assert [True, True] == [sees(4, error=None), sees(3)]
+    assert [True, False, True] == [sees(5), sees(6, 1), sees(7, 500)]
+
+
+def test_a_pause_of_the_account_does_not_outlast_a_result() -> None:
+    """The driver goes on early enough for a last look, and at once in the last moments; a stopped
+    account stays stopped."""
+    facts = running(1, KEPT)
+    driver: Any = object.__new__(Driver)
+    driver._accounts = Accounts({}, opener=None)  # type: ignore[arg-type]
+    gate = driver._accounts.gate(facts.run.account_id)
+    gate.not_before = later(900)
+    entry = Entry(facts=facts, look=Look(next_at=NOW), due=NOW)
+    found = [driver._paused(entry, Observe(1), later(seconds)) for seconds in (100, 595)]
+    gate.stopped = "AuthenticationRefused"
+
+    assert [later(590), None] == found
+    assert later(900) == driver._paused(entry, Observe(1), later(595))
