@@ -17,6 +17,7 @@ from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.plan import next_step
+from ledger.core.plan.urgency import fetch_by, in_time, last_chance
 from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
     AuthenticationRefused,
@@ -30,7 +31,7 @@ from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
 from ledger.service.options import Options
-from ledger.service.perform import perform, source_of
+from ledger.service.perform import hidden, perform, source_of
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
 from ledger.service.usage import Usage
@@ -120,7 +121,12 @@ class Driver:
             return now + timedelta(seconds=1)
         if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
             return None
-        return self._accounts.gate(entry.facts.run.account_id).enter(now)
+        gate = self._accounts.gate(entry.facts.run.account_id)
+        paused, by = gate.enter(now), fetch_by(entry.facts, entry.look)
+        if paused is None or by is None or gate.stopped is not None:
+            return paused
+        # A result that is about to be dropped is fetched, whatever politeness says.
+        return None if last_chance(paused, now, by) else in_time(paused, now, by)
 
     async def _advance(self, entry: Entry, step: Step, context: Context) -> bool:
         """Do one step. False when the run is not ours any more."""
@@ -184,6 +190,10 @@ class Driver:
             outcome, error = await perform(provider, facts, step, self.read_payloads)
             redaction = self._accounts.redaction
             outcome, error = redaction.outcome(outcome), redaction.error(error)
+            if not isinstance(step, Create) and facts.remote(n).observed_at is not None:
+                place = (facts.run.id, n)
+                if not self._accounts.sees(account, place, error, self._clock()):
+                    outcome, error = hidden(n, operation, error)
         except MissingCredential as missing:
             error = AuthenticationRefused(missing.message)
             outcome = Failed.of(n, operation, error)
