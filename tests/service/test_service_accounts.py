@@ -19,6 +19,7 @@ STOPS = [
 ]
 
 
+@pytest.mark.problem(20, 30)
 @SQLITE
 @pytest.mark.parametrize("provider", ["responses", "assistants"])
 @pytest.mark.parametrize(("key", "why", "stopped"), STOPS)

@@ -102,6 +102,8 @@ def free(ward: Ward) -> None:
     ward.bench.execute("UPDATE watch SET owner = NULL")
 
 
+@pytest.mark.problem(19)
+@pytest.mark.failure(13)
 def test_three_deaths_in_one_step_set_a_run_aside(ward: Callable[..., Ward]) -> None:
     """The others, which the lives merely owned, are claimed as ever; the event names the lives."""
     one = ward()
@@ -125,6 +127,7 @@ def test_three_deaths_in_one_step_set_a_run_aside(ward: Callable[..., Ward]) -> 
     assert () == one.bench.verify().broken
 
 
+@pytest.mark.problem(19)
 def test_deaths_of_lives_that_only_owned_it_do_not_count(ward: Callable[..., Ward]) -> None:
     """However often a life dies beside it, a run that waits is not suspected."""
     one = ward()
@@ -169,6 +172,7 @@ def aside(make: Callable[..., Ward]) -> tuple[Ward, int]:
     return one, run_id
 
 
+@pytest.mark.problem(19)
 def test_a_person_releases_it(ward: Callable[..., Ward]) -> None:
     """A remark does not; a release does, once."""
     one, run_id = aside(ward)
@@ -182,6 +186,8 @@ def test_a_person_releases_it(ward: Callable[..., Ward]) -> None:
         one.operate(run_id, poison.release(None))
 
 
+@pytest.mark.problem(19)
+@pytest.mark.failure(17)
 @pytest.mark.parametrize(
     "command",
     [operator.cancel("no"), operator.answer_call("1", b"by hand", is_error=False)],
@@ -199,6 +205,8 @@ def test_a_cancel_or_an_answer_lets_it_go_on(
     assert [run_id] == [facts.run.id for facts in one.bench.claim("next")]
 
 
+@pytest.mark.problem(19)
+@pytest.mark.failure(17)
 def test_its_deadline_ends_it_all_the_same(ward: Callable[..., Ward]) -> None:
     """Every accepted run reaches a verdict: past the deadline a life takes it, to end it."""
     one, run_id = aside(ward)
