@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support import NOW, POSTGRESQL, SQLITE, Bench, later
 
+from ledger import clock
 from ledger.clock import wait_until
 from ledger.store.lives import FileLock, Life, LifeLock, Pulse, Standing, lock_is_free, pid_started
 
@@ -156,6 +158,37 @@ def test_a_life_never_judges_itself(bench: Bench, locks: list[LifeLock]) -> None
     begin(bench, "me", locks, lease_seconds=-1.0)
 
     assert ([], []) == judged(bench)
+
+
+class WrongClock(clock.MachineClock):
+    """A machine whose wall clock is off by so many hours."""
+
+    def __init__(self, hours: float) -> None:
+        self._by = timedelta(hours=hours)
+
+    def utcnow(self) -> datetime:
+        """Wrong."""
+        return super().utcnow() + self._by
+
+
+@pytest.mark.problem(6)
+@pytest.mark.failure(32)
+@pytest.mark.parametrize("hours", [-30, 0, 30])
+def test_wall_clocks_decide_nothing_about_lives(
+    bench: Bench, locks: list[LifeLock], hours: float
+) -> None:
+    """Whoever beats, and whoever judges, may be a day off: one clock, which they share, counts."""
+    lives, life = bench.store.lives, Life(id="a", role="daemon", version="1")
+    locks.append(lives.lock(life))
+    beat_at = later(3_600 * hours)
+    bench.committer.run(lambda c: lives.begin(c, life, beat_at))
+    assert Standing.alive == bench.committer.run(lambda c: lives.beat(c, life, beat_at))
+
+    with clock.use(WrongClock(-hours)):
+        assert ([], []) == judged(bench)
+        stale(bench, 100)
+        bench.execute("UPDATE worker SET lease_until = beat")
+        assert ([], ["a"]) == judged(bench)
 
 
 def test_an_ended_life_is_history(bench: Bench, locks: list[LifeLock]) -> None:
