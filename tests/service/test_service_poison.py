@@ -16,7 +16,8 @@ from ledger.core.explain import explain
 from ledger.core.following import Surroundings, WaitingFor
 from ledger.core.model import Facts
 from ledger.core.outcome import ToolDone
-from ledger.core.steps import RunTools, ToolSpec
+from ledger.core.policy import Policy
+from ledger.core.steps import Cancel, RunTools, ToolSpec
 from ledger.errors import NotAllowed
 from ledger.service.claiming import Claimer
 from ledger.service.options import Options
@@ -60,6 +61,16 @@ class Ward:
         result = self.bench.commit(decision)
         assert isinstance(result, Written), result
         return result.facts
+
+    def cancels(self, facts: Facts, life: str) -> None:
+        """Commit that the object is being cancelled."""
+        by = context(self.bench.now, life=life)
+        decision = Decision(
+            run_id=facts.run.id,
+            decide=lambda fresh: arm(fresh, Cancel(1), by),
+            guard=Guard(life, facts.fence),
+        )
+        assert isinstance(self.bench.commit(decision), Written)
 
     def bury(self, seconds: float = 0.0) -> None:
         """Another life finds out who is dead."""
@@ -162,6 +173,30 @@ def test_the_count_is_a_setting(ward: Callable[..., Ward]) -> None:
     one.dies(run_id)
 
     assert Attention.poison == one.bench.facts(run_id).run.needs_attention
+
+
+@pytest.mark.problem(2)
+@pytest.mark.failure(5, 19)
+def test_a_verdict_is_not_set_aside(ward: Callable[..., Ward]) -> None:
+    """The life that called off what an expired run had left upstream died over it: the next goes
+    on with the cancel, and the verdict stays as it is, without a flag."""
+    one = ward(poison_deaths=1)
+    facts = one.bench.sending(policy=Policy(deadline_seconds=60))
+    facts = one.bench.take(facts, seen(response()), source=Source.create)
+    before = one.bench.elapse(facts, 61).run
+    free(one)
+    life = one.live()
+    [claimed] = one.bench.claim(life)
+    one.cancels(claimed, life)
+    one.bury(61)
+
+    after = one.bench.facts(before.id)
+    assert (State.expired, None, before.finished_at) == (
+        after.run.state, after.run.needs_attention, after.run.finished_at
+    )  # fmt: skip
+    assert (State.expired, 1) == (after.attempt.outcome, after.run.attempts)
+    assert 0 == one.bench.scalar("SELECT count(*) FROM event WHERE kind = 'set_aside'")
+    assert [before.id] == [facts.run.id for facts in one.bench.claim("next")]
 
 
 def aside(make: Callable[..., Ward]) -> tuple[Ward, int]:

@@ -201,6 +201,19 @@ def test_an_ended_life_is_history(bench: Bench, locks: list[LifeLock]) -> None:
     assert "drained" == bench.scalar("SELECT \"end\" FROM worker WHERE id = 'a'")
 
 
+@pytest.mark.failure(7)
+def test_only_ended_lives_are_forgotten(bench: Bench, locks: list[LifeLock]) -> None:
+    """However long a life has been silent, its row stays until somebody has ended it and freed
+    its runs: a row that is gone could not be found dead."""
+    begin(bench, "a", locks, lease_seconds=-1.0)
+    for run in bench.submit_many(2):
+        assert [run.run.id] == [facts.run.id for facts in bench.claim("a", limit=1)]
+
+    bench.committer.run(lambda c: bench.store.lives.forget(c, later(10**8)))
+
+    assert ([], ["a"]) == judged(bench)
+
+
 @pytest.mark.failure(8)
 def test_a_heartbeat_renews_the_lease_and_hears_of_the_drain(
     bench: Bench, locks: list[LifeLock]
