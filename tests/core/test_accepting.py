@@ -141,15 +141,16 @@ def test_what_this_life_has_seen_counts() -> None:
 
 
 @pytest.mark.problem(18)
-def test_an_id_that_was_never_confirmed_never_existed() -> None:
-    """Adopted by a wrong id: that is said, and the remote is absent, not lost."""
+def test_an_id_that_was_never_confirmed_is_no_proof_that_nothing_was_made() -> None:
+    """Adopted by a wrong id, or deleted before the first look: the code says so, and the remote is
+    lost to us, not absent."""
     play = Play(adopt=Adoption(kind=Play().facts.remotes[0].kind, remote_id="resp_typo"))
     missing(play)
 
     assert (State.failed, "remote_never_confirmed") == (
         play.facts.run.state, play.facts.run.error_code
     )  # fmt: skip
-    assert RemoteState.absent == play.facts.remotes[0].state
+    assert RemoteState.lost == play.facts.remotes[0].state
 
 
 @pytest.mark.problem(18, 30)

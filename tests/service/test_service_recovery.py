@@ -25,6 +25,7 @@ from ledger.store.claims import claim
 from ledger.store.lives import Life
 
 DONE = ("completed", 1, None, None, None)
+SLOW = {"durations": {"slow": 30}}
 LEASE = 3.0
 """The shortest that can be set: a busy machine stands still for less."""
 
@@ -305,9 +306,12 @@ def set_clock() -> Iterator[SetClock]:
 
 @pytest.mark.problem(29)
 @pytest.mark.parametrize("hours", [-3, 3])
-def test_a_wall_clock_that_is_set_delays_and_reorders_nothing(rig: Rig, hours: float) -> None:
+def test_a_wall_clock_that_is_set_delays_and_reorders_nothing(
+    make_rig: MakeRig, hours: float
+) -> None:
     """Three hours forth or back in the middle of a run: the next look comes in its time, and the
     history has its order by number."""
+    rig = make_rig(SLOW)
     with set_clock() as wall, rig.daemon(sweep_seconds=0.5):
         run = rig.submit("sim-slow")
         rig.expect(lambda: rig.ledger.get(run).state == "in_progress")
@@ -359,7 +363,7 @@ with Ledger.open(sys.argv[1]) as ledger:
 @pytest.mark.failure(31)
 def test_a_run_outlives_the_program_that_wanted_it(make_rig: MakeRig) -> None:
     """Submitted and waited for by a program that is killed; another life brings the verdict."""
-    rig = make_rig({"durations": {"slow": 10}})
+    rig = make_rig(SLOW)
     caller = subprocess.Popen([sys.executable, "-c", CALLER, rig.url], cwd=ROOT)
     try:
         rig.expect(lambda: [run.state for run in rig.ledger.runs()] == ["in_progress"])

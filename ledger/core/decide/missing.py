@@ -23,7 +23,6 @@ class Loss:
 
     code: str
     message: str
-    state: RemoteState = RemoteState.lost
 
 
 def judge(draft: Draft, remote: Remote, look: Look) -> Loss:
@@ -34,7 +33,6 @@ def judge(draft: Draft, remote: Remote, look: Look) -> Loss:
             "remote_never_confirmed",
             "upstream answers 404 for this id and has never confirmed it: it is mistyped, or of "
             "another project",
-            RemoteState.absent,
         )
     kept = draft.run.policy.result_retention_seconds
     until = remote.readable_until
@@ -61,7 +59,8 @@ def last_seen(remote: Remote, look: Look) -> datetime | None:
 def missing(draft: Draft, remote: Remote, outcome: Failed, look: Look) -> None:
     """Read after read says 404, under a credential that sees other objects of the account."""
     loss = judge(draft, remote, look)
-    draft.set_remote(remote.n, state=loss.state, settled=True)
+    # Not `absent`: an id that a person gave may be a wrong one, and the create have made another.
+    draft.set_remote(remote.n, state=RemoteState.lost, settled=True)
     seen = last_seen(remote, look)
     detail = {
         "found": loss.code,
