@@ -29,8 +29,8 @@ def claim(
 ) -> list[Facts]:
     """Take runs that nobody owns, or whose owner is dead; the most urgent first.
 
-    What was set aside is left alone until its deadline, which only ends it. A life that was
-    declared ended meanwhile gets none: they would be nobody's for ever.
+    A life that was declared ended meanwhile gets none: they would be nobody's for ever. What was
+    set aside is left alone until its deadline, which only ends it.
     """
     if _ended(connection, life_id):
         return []
