@@ -36,7 +36,13 @@ class Claimer:
             bury = functools.partial(claims.bury, lives=self._store.lives, life_id=other, now=now)
             await self._writer.transact(bury)
             await asyncio.to_thread(self._store.lives.clear, other)
-        self._gone, self._share = [*dead, *overdue], 0
+        for other in overdue:
+            end = functools.partial(
+                claims.bury_overdue, lives=self._store.lives, life_id=other, now=now
+            )
+            if await self._writer.transact(end):
+                log.warning("life %s let its lease run out; its runs are taken over", other[:8])
+        self._gone, self._share = dead, 0
 
     async def claim(self, owned: int) -> tuple[list[Facts], bool]:
         """Take what there is room for beside the `owned`; says whether there may be more."""

@@ -43,9 +43,10 @@ class Agenda:
         """Put the entry into the heap under its present due time."""
         heapq.heappush(self._heap, (entry.due, entry.facts.run.id))
 
-    def drop(self, run_id: int) -> None:
-        """Forget a run."""
-        self.entries.pop(run_id, None)
+    def drop(self, entry: Entry) -> None:
+        """Forget a run, unless it has come back meanwhile, as another entry."""
+        if self.entries.get(entry.facts.run.id) is entry:
+            del self.entries[entry.facts.run.id]
 
     def wake(self, run_id: int, now: datetime) -> None:
         """Look at a run at once."""

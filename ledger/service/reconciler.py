@@ -213,7 +213,7 @@ class Reconciler:
         finally:
             entry.busy = False
         if not kept or life != self.heart.life.id:
-            self.agenda.drop(run_id)
+            self.agenda.drop(entry)
         else:
             if entry.touched:
                 await self._look_again(entry)
@@ -285,8 +285,9 @@ class Reconciler:
         life = self.heart.life.id
         owned = self._store.read(lambda c: claims.owned(c, life))
         for run_id in set(self.agenda.entries) - set(owned):
-            if not self.agenda.entries[run_id].busy:
-                self.agenda.drop(run_id)
+            lost = self.agenda.entries[run_id]
+            if not lost.busy:
+                self.agenda.drop(lost)
                 report.dropped += 1
         known = self._store.read(lambda c: claims.versions(c, list(owned)))
         for run_id, (fence, _) in owned.items():
@@ -326,8 +327,8 @@ class Reconciler:
         """Declared dead and begun again: nothing owned before is owned now."""
         if self._rebirths != self.heart.rebirths:
             self._rebirths = self.heart.rebirths
-            for run_id in list(self.agenda.entries):
-                self.agenda.drop(run_id)
+            for entry in list(self.agenda.entries.values()):
+                self.agenda.drop(entry)
 
     async def _end(self, how: str) -> None:
         if self._hints is not None:

@@ -25,7 +25,12 @@ def claim(
     limit: int = CLAIM_MAX,
     only: Sequence[int] | None = None,
 ) -> list[Facts]:
-    """Take runs that nobody owns, or whose owner is dead; the most urgent first."""
+    """Take runs that nobody owns, or whose owner is dead; the most urgent first.
+
+    A life that was declared ended meanwhile gets none: they would be nobody's for ever.
+    """
+    if _ended(connection, life_id):
+        return []
     # Without the empty IN, which SQLite answers by reading the whole index.
     nobody = WATCH.c.owner.is_(None)
     free = sa.or_(nobody, WATCH.c.owner.in_(dead)) if dead else nobody
@@ -47,6 +52,12 @@ def claim(
     ids = sorted(row[0] for row in connection.execute(statement))
     facts = load_facts(connection, ids)
     return [facts[run_id] for run_id in ids]
+
+
+def _ended(connection: sa.Connection, life_id: str) -> bool:
+    """Locks the row: who ends the life at this moment waits, and then finds what it claimed."""
+    statement = sa.select(WORKER.c.ended_at).where(WORKER.c.id == life_id).with_for_update()
+    return connection.execute(statement).scalar() is not None
 
 
 def count_watched(connection: sa.Connection) -> int:
@@ -82,6 +93,14 @@ def bury(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime
     it still owned would be nobody's for ever."""
     lives.end(connection, life_id, "died", now)
     release(connection, life_id)
+
+
+def bury_overdue(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> bool:
+    """The same for a life that hangs: should it wake up, it begins again under a new name."""
+    over = lives.end_overdue(connection, life_id, now)
+    if over:
+        release(connection, life_id)
+    return over
 
 
 def owned(connection: sa.Connection, life_id: str) -> dict[int, tuple[int, Any]]:
