@@ -41,7 +41,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
     """
     engine = open_engine(url, migrating=True)
     try:
-        with in_words(), _only_one(engine):
+        with in_words(engine.url), _only_one(engine):
             status = inspect(engine)
             if status.fit == Fit.newer:
                 status.demand_current()
@@ -71,7 +71,7 @@ def differences(url: str) -> list[str]:
     """What a fully migrated database would have and this one has not."""
     engine = open_engine(url)
     try:
-        with in_words():
+        with in_words(engine.url):
             status = inspect(engine)
         if status.fit != Fit.current:
             return [f"schema is {status.fit}: {status.revision}", *status.missing]
