@@ -24,7 +24,7 @@ from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.claiming import Claimer
 from ledger.service.driver import Driver
 from ledger.service.entry import Agenda, ClockSteps, Entry
-from ledger.service.heart import Heart
+from ledger.service.heart import Heart, unexpected
 from ledger.service.options import Options, Report
 from ledger.service.tools import Toolbox
 from ledger.store import claims
@@ -146,9 +146,9 @@ class Reconciler:
                 self._wake.clear()
                 try:
                     await self.tick(self._clock())
-                except Exception:
+                except Exception as error:
                     # The database is away, or one pass went wrong: the next one starts afresh.
-                    log.exception("a pass failed")
+                    log.error("a pass failed: %s", error, exc_info=unexpected(error))
                     self._hinted = False
                     self._next_sweep = self._clock() + timedelta(seconds=1)
                 await self._wait(until is not None)

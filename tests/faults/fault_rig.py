@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
+from psycopg import sql
 from service_rig import ROOT, SECONDS_MAX, Daemon, Rig
 
 from ledger.clock import wait_until
@@ -162,6 +164,22 @@ class OwnPostgres:
     def url(self) -> str:
         """The same before and after a restart."""
         return str(self._server.get_uri())
+
+    def set(self, name: str, value: str) -> None:
+        """Change one setting of the running server."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.SQL(name), value))
+            connection.execute("SELECT pg_reload_conf()")
+
+    def cut_commits(self) -> int:
+        """Terminate the sessions whose COMMIT is under way; says how many."""
+        statement = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND state = 'active' AND query = 'COMMIT'"
+        )
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute(statement).fetchone()
+            return int(row[0]) if row else 0
 
     def kill(self) -> None:
         """SIGKILL to all its processes."""
