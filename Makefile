@@ -48,6 +48,7 @@ bench: $(VENV)/.dev ## measure against the goals: BENCH="--database sqlite"
 	@$(PY) -m benchmarks.store $(BENCH)
 	@$(PY) -m benchmarks.lifecycle $(BENCH)
 	@$(PY) -m benchmarks.recovery $(BENCH)
+	@$(PY) -m benchmarks.verify $(BENCH)
 
 clean: ## remove everything that these targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

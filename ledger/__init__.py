@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ledger.core.anchor import Anchor
     from ledger.core.model import Run
     from ledger.errors import (
         Conflict,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Ledger": "ledger.service.ledger",
     "AsyncLedger": "ledger.service.async_ledger",
+    "Anchor": "ledger.core.anchor",
     "Run": "ledger.core.model",
     "Tool": "ledger.service.tools",
     "ToolCall": "ledger.service.tools",
@@ -42,6 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Anchor",
     "AsyncLedger",
     "Conflict",
     "ForkedLedger",

@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     deadline: str = "24h"
     restart: str = "expired=2"
     tools: str | None = None
+    redact: str | None = None
+    seal_seconds: float = Field(default=60.0, ge=1.0, le=86_400.0)
     shutdown_grace_seconds: float = Field(default=25.0, ge=0.0, le=600.0)
     log_level: str = Field(
         default="INFO",

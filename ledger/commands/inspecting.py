@@ -1,16 +1,14 @@
-"""Reading: list, show, events, watch, verify."""
+"""Reading: list, show, events, watch."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from ledger.commands.opening import named_runs, opened
-from ledger.commands.output import Format, print_json, print_one, print_rows, say
-from ledger.errors import CheckFailed
+from ledger.commands.output import Format, print_one, print_rows, say
 
 Out = Annotated[Format, typer.Option("-o", "--output")]
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Number, key or upstream id.")]
@@ -38,7 +36,7 @@ SHOW_FIRST = (
 def register(app: typer.Typer) -> None:
     """Hang the commands into the app."""
     app.command("list")(list_runs)
-    for command in (show, events, watch, verify):
+    for command in (show, events, watch):
         app.command()(command)
 
 
@@ -121,26 +119,3 @@ def _print_lines(events: Iterable[dict[str, Any]]) -> None:
         moved = f"{event['from']} -> {event['to']}" if event["to"] else ""
         parts = (event["recorded_at"], event["kind"], moved, event["error_code"] or "")
         print("  ".join(part for part in parts if part), flush=True)
-
-
-def verify(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN…]")] = None,
-    form: Out = Format.table,
-) -> None:
-    """Recompute the hash chain. Ends with 9 and names the first broken event of each run."""
-    with opened() as ledger:
-        done = ledger.verify(named_runs(runs) if runs else None)
-    broken = [{"run_id": b.run_id, "seq": b.seq, "why": b.why} for b in done.broken]
-    if form == Format.json:
-        counts = {"runs": done.runs, "events": done.events, "erased_payloads": done.erased}
-        print_json({**counts, "broken": broken})
-    else:
-        print(f"{done.runs} runs, {done.events} events, {done.erased} payloads erased")
-        if broken:
-            print_rows(broken, form=form, columns=("run_id", "seq", "why"), name="run_id")
-    sys.stdout.flush()
-    if broken:
-        raise CheckFailed(
-            f"the history of {len(broken)} runs was changed; the first is run "
-            f"{broken[0]['run_id']}, event {broken[0]['seq']}: {broken[0]['why']}"
-        )

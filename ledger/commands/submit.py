@@ -54,6 +54,9 @@ LateApproval = Annotated[
     Text,
     typer.Option(help="An approval after its attempt's end: refuse, or attach to the same call."),
 ]
+Forget = Annotated[
+    bool, typer.Option("--forget-request", help="Erase the request once the run has ended.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the verdict.")]
 Timeout = Annotated[Text, typer.Option(help="With --wait: at most this long.")]
 Drive = Annotated[str, typer.Option(help="With --wait: auto or never.")]
@@ -79,6 +82,7 @@ def submit(
     on_unknown: OnUnknown = None,
     on_unknown_outcome: OnUnknownOutcome = None,
     late_approval: LateApproval = None,
+    forget: Forget = False,
     wait: Wait = False,
     timeout: Timeout = None,
     drive: Drive = "auto",
@@ -107,6 +111,7 @@ def submit(
         "on_unknown": on_unknown,
         "on_unknown_outcome": on_unknown_outcome,
         "late_approval": late_approval,
+        "forget_request": forget or None,
         "profile": State.profile if State.profile != "default" else None,
     }
     requests = _requests(file, {k: v for k, v in flags.items() if v is not None})
@@ -116,10 +121,20 @@ def submit(
             ledger.check(requests)
             say(f"{len(requests)} requests are in order; nothing was written")
             return
-        ids = [run.id for run in ledger.submit_many(requests)]
+        ids = _written(ledger, requests)
         if wait:
             ledger.wait_for(ids, timeout=timeout, drive=drive)
         _report(ledger, ids, form, waited=wait)
+
+
+def _written(ledger: Any, requests: list[dict[str, Any]]) -> list[int]:
+    """Write the runs down, and say of which there will be nothing to send again."""
+    runs = ledger.submit_many(requests)
+    ids = [run.id for run in runs if run.policy.forget_request]
+    if ids:
+        which = f"run {ids[0]}" if len(ids) == 1 else f"{len(ids)} of the runs"
+        say(f"{which} cannot be restarted once ended: the request is erased then")
+    return [run.id for run in runs]
 
 
 def _judge_wait(timeout: str | None, drive: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from ledger.core.alphabet import EventKind, RemoteKind, RemoteState, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import open_first, open_remote
-from ledger.core.model import Attempt, Change, Facts, Run
+from ledger.core.model import CHECK_PAYLOAD, Attempt, Change, Facts, Run
 from ledger.core.policy import Policy
 
 
@@ -37,6 +38,7 @@ class NewRun:
     policy: Policy = field(default_factory=Policy)
     actor: str = "caller"
     adopt: Adoption | None = None
+    check: bytes = b""
 
 
 def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
@@ -61,12 +63,21 @@ def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
     nothing = Facts(run=run, attempts=(first,))
     draft = Draft(nothing, now=now, actor=new.actor, source=Source.operator)
     request = draft.keep(new.request)
-    draft.event(EventKind.accepted, payloads=(("request", request),))
+    draft.event(EventKind.accepted, **_kept(draft, new, request))
     if new.adopt is None:
         open_first(draft)
     else:
         _adopt(draft, new.adopt)
     return draft.change(due_at=now, why="create" if new.adopt is None else "observe")
+
+
+def _kept(draft: Draft, new: NewRun, request: int) -> dict[str, Any]:
+    payloads: tuple[tuple[str, int], ...] = (("request", request),)
+    if not new.policy.forget_request:
+        return {"payloads": payloads}
+    check = draft.keep(new.check, "application/octet-stream")
+    assert check == CHECK_PAYLOAD
+    return {"payloads": (*payloads, ("request_check", check)), "detail": {"forget_request": True}}
 
 
 def _adopt(draft: Draft, address: Adoption) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -25,9 +26,16 @@ def payload_digest(salt: bytes, body: bytes) -> bytes:
     return hashlib.sha256(salt + body).digest()
 
 
+def request_check(secret: str, request: bytes) -> bytes:
+    """What still tells, once a request is erased, whether another is the same: keyed with the
+    credential it was sent under, so that the database alone does not let anybody guess at it."""
+    key = hashlib.sha256(b"runward request check\x00" + secret.encode()).digest()
+    return hmac.digest(key, request, "sha256")
+
+
 def genesis(ledger: str, run: int) -> bytes:
     """What the first event of a run is chained to."""
-    return hashlib.sha256(_encode([b"runward", ledger, run])).digest()
+    return hashlib.sha256(encode([b"runward", ledger, run])).digest()
 
 
 def event_hash(
@@ -54,8 +62,8 @@ def event_hash(
         event.to_state,
         event.source,
         event.actor,
-        _microseconds(event.recorded_at),
-        _microseconds(event.remote_at),
+        microseconds(event.recorded_at),
+        microseconds(event.remote_at),
         event.remote_at_source,
         event.remote_status,
         event.request_id,
@@ -66,22 +74,25 @@ def event_hash(
     for role, digest in digests:
         fields += (role, digest)
     fields.append(previous)
-    return hashlib.sha256(EVENT_VERSION + _encode(fields)).digest()
+    return hashlib.sha256(EVENT_VERSION + encode(fields)).digest()
 
 
 def call_key(ledger: str, run: int, tool: str, arguments: bytes, occurrence: int) -> str:
     """The name of one intended effect: the same after a crash and in a later attempt."""
-    return hashlib.sha256(_encode([b"call", ledger, run, tool, arguments, occurrence])).hexdigest()
+    return hashlib.sha256(encode([b"call", ledger, run, tool, arguments, occurrence])).hexdigest()
 
 
-def _microseconds(time: datetime | None) -> int | None:
+def microseconds(time: datetime | None) -> int | None:
+    """A time as a whole number: microseconds since 1970."""
     if time is None:
         return None
     delta = time - EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def _encode(fields: list[object]) -> bytes:
+def encode(fields: Sequence[object]) -> bytes:
+    """Texts, bytes, whole numbers and None, each with its type and length: no two lists of fields
+    have one encoding."""
     return b"".join([b"n" if value is None else _field(value) for value in fields])
 
 

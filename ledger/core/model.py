@@ -30,6 +30,8 @@ REQUEST_PAYLOAD = 1
 """Every run's first payload is its request."""
 Scalar = str | int | float | bool | bytes | None
 """What a statement's parameter may be: what both databases and JSON know."""
+CHECK_PAYLOAD = 2
+"""Where the request is erased at the end, the second is what tells it from another."""
 
 
 @record

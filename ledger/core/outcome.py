@@ -67,10 +67,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harvested:
-    """The final output of remote `n`, as bytes of JSON."""
+    """The final output of remote `n`, as bytes of JSON.
+
+    `has_messages` says whether the assistant wrote any, where the body was redacted since.
+    """
 
     n: int
     body: bytes
+    has_messages: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ class RestartRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Restart, effects, ambiguous creates, deadline, settle window and polling of one run."""
+    """Restart, effects, ambiguous creates, deadline, settle window and polling of one run, and
+    whether its request is erased at its end."""
 
     restart: tuple[RestartRule, ...] = (RestartRule(State.expired, None, 2),)
     effects: Effects = Effects.hold
@@ -49,6 +50,7 @@ class Policy:
     poll_seconds: float | None = None
     on_unknown_outcome: OnUnknownOutcome = OnUnknownOutcome.hold
     late_approval: LateApproval = LateApproval.refuse
+    forget_request: bool = False
 
     def restart_rule(self, outcome: State, code: str | None) -> RestartRule | None:
         """The first rule for an attempt that ended so; the most specific come first."""
@@ -66,6 +68,7 @@ class Policy:
             "poll_seconds": self.poll_seconds,
             "on_unknown_outcome": str(self.on_unknown_outcome),
             "late_approval": str(self.late_approval),
+            "forget_request": self.forget_request,
         }
 
     @classmethod
@@ -80,6 +83,7 @@ class Policy:
             poll_seconds=value["poll_seconds"],
             on_unknown_outcome=OnUnknownOutcome(value["on_unknown_outcome"]),
             late_approval=LateApproval(value["late_approval"]),
+            forget_request=value.get("forget_request", False),
         )
 
 
@@ -95,12 +99,14 @@ class PolicyInput:
     poll_seconds: float | None = None
     on_unknown_outcome: str | None = None
     late_approval: str | None = None
+    forget_request: bool | None = None
 
 
 def judge_policy(given: PolicyInput, default: Policy) -> Policy:
     """The policy that `given` asks for over `default`. Raises InvalidInput, naming the field."""
     return Policy(
-        restart=default.restart if given.restart is None else parse_restart(given.restart),
+        restart=_restart(given, default),
+        forget_request=bool(given.forget_request),
         effects=default.effects if given.effects is None else parse_effects(given.effects),
         recreate=default.recreate
         if given.on_unknown is None
@@ -135,6 +141,20 @@ def parse_word(name: str, words: type[Word], text: str) -> Word:
         return words(text)
     except ValueError:
         raise InvalidInput(f"{name} must be one of {', '.join(words)}, not {text!r}") from None
+
+
+def _restart(given: PolicyInput, default: Policy) -> tuple[RestartRule, ...]:
+    """A request that is erased cannot be sent again, so it has no rules of its own accord."""
+    if given.forget_request not in (None, True, False):
+        raise InvalidInput(f"forget_request is true or false, not {given.forget_request!r}")
+    if not given.forget_request:
+        return default.restart if given.restart is None else parse_restart(given.restart)
+    if given.restart is not None and parse_restart(given.restart):
+        raise InvalidInput(
+            "restart and forget_request exclude each other: a restart sends the request again",
+            hint="leave one of them out",
+        )
+    return ()
 
 
 def bounded(name: str, value: float, *, low: float, high: float) -> float:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.alphabet import CallState, RemoteState, State
+from ledger.core.alphabet import Approval, CallState, EventKind, RemoteState, State
 from ledger.core.lifecycle import FINAL
 from ledger.core.model import Facts, Remote
 from ledger.core.reading import MARKER_KEY
 from ledger.core.results import output_text
-from ledger.fuzzing.tooling import Effect
+from ledger.fuzzing.tooling import BOOKED, Effect
 from ledger.providers.inprocess import Asked
 from ledger.service.tools import ToolCall
 from ledger.store.facts import REMOTE, RUN, WATCH, load_facts
@@ -90,15 +90,14 @@ def on_commit(stage: Stage) -> None:
     """
 
     def ask(connection: sa.Connection) -> Any:
-        joined = EVENT.join(WATCH, WATCH.c.run_id == EVENT.c.run_id)
+        joined = EVENT.join(WATCH, WATCH.c.run_id == EVENT.c.run_id, isouter=True)
         columns = (EVENT.c.id, EVENT.c.run_id, EVENT.c.kind, EVENT.c.actor, WATCH.c.owner)
-        news = sa.and_(EVENT.c.id > stage.seen_events, WATCH.c.owner.is_not(None))
-        statement = sa.select(*columns).select_from(joined).where(news)
+        statement = sa.select(*columns).select_from(joined).where(EVENT.c.id > stage.seen_events)
         return list(connection.execute(statement))
 
     for row in stage.console.read(ask):
         stage.seen_events = max(stage.seen_events, row.id)
-        if row.actor.startswith("life:") and row.actor != f"life:{row.owner}":
+        if row.owner and row.actor.startswith("life:") and row.actor != f"life:{row.owner}":
             stage.problems.append(
                 f"{row.actor} wrote {row.kind} to run {row.run_id} of {row.owner}"
             )
@@ -164,11 +163,36 @@ def _forgotten(job: dict[str, Any], remote: Remote, facts: dict[int, Facts]) -> 
 
 
 def _effects(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:
-    times = Counter(e.key for e in stage.effects.seen if e.tool == "charge")
+    """At most once for each key, but for what the history names: who allowed it once more."""
+    times = Counter(e.key for e in stage.effects.seen if e.tool in ("charge", "pay"))
     for effect in {e.key: e for e in stage.effects.seen}.values():
-        allowed = str(facts[effect.run_id].run.policy.effects) == "rerun"
-        if times[effect.key] > 1 and not allowed:
+        if times[effect.key] > 1 + _allowed(stage, effect):
             yield f"{effect.tool} of run {effect.run_id} ran {times[effect.key]} times"
+    for effect in (e for e in stage.effects.seen if e.tool == "pay"):
+        known = [c for c in facts[effect.run_id].calls if c.key == effect.key]
+        if not any(c.approval == Approval.approved for c in known):
+            yield f"pay of run {effect.run_id} ran without a person's word"
+    yield from _bookings(stage, facts)
+
+
+def _allowed(stage: Stage, effect: Effect) -> int:
+    def ask(connection: sa.Connection) -> int:
+        mine = sa.and_(EVENT.c.run_id == effect.run_id, EVENT.c.kind == EventKind.tool_rerun)
+        rows = connection.execute(sa.select(EVENT.c.detail).where(mine))
+        return sum(1 for row in rows if row.detail["key"] == effect.key)
+
+    return stage.console.read(ask)
+
+
+def _bookings(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:
+    """What a transactional tool wrote is there as often as its finished calls say."""
+    rows = dict(stage.console.read(lambda c: [tuple(r) for r in c.exec_driver_sql(BOOKED)]))
+    done: Counter[str] = Counter()
+    for one in facts.values():
+        outputs = {c.n: c for c in one.calls if c.tool == "book" and c.started_at and c.output}
+        done.update(c.key for c in outputs.values() if c.transactional and not c.is_error)
+    answered = {key for key in {*rows, *done} if rows.get(key, 0) != done[key]}
+    yield from (f"{key} is booked {rows.get(key, 0)} times, done {done[key]}" for key in answered)
 
 
 def _outputs(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from ledger import clock
 from ledger.core.accept import NewRun
+from ledger.core.alphabet import Approval
 from ledger.core.decide import operator
+from ledger.core.decide.calls_by_hand import judge_call, rerun_call
 from ledger.core.hashing import canonical_json
 from ledger.core.model import Facts
 from ledger.core.policy import Policy, PolicyInput, judge_policy
@@ -112,6 +114,12 @@ class Console:
                 return operator.note("seen")
             case "answer":
                 return operator.answer_call("1", b"by hand", is_error=False)
+            case "approve":
+                return judge_call("1", Approval.approved, "by the schedule")
+            case "deny":
+                return judge_call("1", Approval.denied, "by the schedule")
+            case "rerun":
+                return rerun_call("1", "by the schedule")
             case "adopt":
                 return operator.adopt_into(upstream_id) if upstream_id else None
             case _:

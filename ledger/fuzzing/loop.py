@@ -44,6 +44,7 @@ class VirtualClock:
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop on virtual time, advanced from outside, without threads and sockets."""
 
+    one_thread = True
     _ready: Any
     _scheduled: Any
     _timer_cancelled_count: int

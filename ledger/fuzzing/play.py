@@ -21,7 +21,7 @@ from ledger.fuzzing.loop import Scheduler, VirtualClock
 from ledger.fuzzing.process import Process
 from ledger.fuzzing.schedule import Break, Command, Crash, Jump, Pause, Schedule, Submit
 from ledger.fuzzing.seams import Mortal
-from ledger.fuzzing.tooling import Effects
+from ledger.fuzzing.tooling import BOOKS, Effects
 from ledger.fuzzing.world import World
 from ledger.service.tools import Toolbox
 from ledger.simulator.scenario import Scenario
@@ -163,6 +163,8 @@ class Stage:
     def _bury(self, process: Process) -> None:
         if not process.mortal.dead:
             self.problems.append(f"{process.mortal.name} ended by itself: {process.ended!r}")
+        # It may have died right after a commit: seen before anybody else takes its runs.
+        checks.on_commit(self)
         self.processes.remove(process)
         if not self.processes:
             self._move()
@@ -212,6 +214,8 @@ def template() -> bytes:
         path = Path(folder) / "ledger.db"
         store = Store.open(f"sqlite:///{path}")
         with store.engine.connect() as connection:
+            connection.exec_driver_sql(BOOKS)
+            connection.commit()
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         store.close()
         return path.read_bytes()

@@ -17,7 +17,9 @@ MODELS: Final = (
     "sim-vanish", "sim-contradict", "sim-http-500-after-once", "sim-drop-after-once",
     "sim-drop-before-once", "sim-truncated-once",
 )  # fmt: skip
-COMMANDS: Final = ("cancel", "cancel", "restart", "recheck", "note", "answer", "adopt")
+COMMANDS: Final = (
+    "cancel", "cancel", "restart", "recheck", "note", "answer", "adopt", "approve", "deny", "rerun",
+)  # fmt: skip
 POINTS_MAX: Final = 3_000
 REQUESTS_MAX: Final = 120
 
@@ -129,13 +131,15 @@ def _submit(rng: random.Random, key: str) -> Submit:
         policy["on_unknown"] = "recreate=1"
     if rng.random() < 0.3:
         policy["effects"] = rng.choice(("hold", "reuse"))
+    if rng.random() < 0.3:
+        policy["on_unknown_outcome"] = rng.choice(("hold", "error_output", "rerun"))
     shared = provider == "assistants" and rng.random() < 0.6
     return Submit(
         at=round(rng.uniform(0, 8), 3),
         key=key,
         provider=provider,
         model=rng.choice(MODELS),
-        tool=rng.choice((None, "charge", "charge", "look_up")),
+        tool=rng.choice((None, "charge", "charge", "look_up", "book", "pay")),
         thread=rng.randint(0, 1) if shared else None,
         policy=policy,
     )

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.clock import pause
 from ledger.fuzzing.seams import Mortal
 from ledger.service.tools import Tool, Toolbox, ToolCall, tool
+from ledger.service.transactional import TransactionalCall
+
+BOOKS: Final = "CREATE TABLE booking (key TEXT NOT NULL, run_id INTEGER NOT NULL)"
+BOOK: Final = "INSERT INTO booking (key, run_id) VALUES (:key, :run)"
+BOOKED: Final = "SELECT key, COUNT(*) FROM booking GROUP BY key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +35,20 @@ class Effects:
 
     def toolbox(self, mortal: Mortal) -> Toolbox:
         """The tools of one life."""
-        return Toolbox([self._charge(mortal), self._look_up(mortal)])
+        made = (self._charge, self._look_up, self._book, self._pay)
+        return Toolbox([make(mortal) for make in made])
 
-    async def _work(self, mortal: Mortal, name: str, call: ToolCall, seconds: float) -> None:
-        """Before, the effect itself, and after: a life can die or be stopped anywhere here."""
+    def _happen(self, mortal: Mortal, name: str, call: ToolCall) -> None:
+        """The effect itself, with a point on either side."""
         mortal.point("tool")
         effect = Effect(name, call.key, call.run_id, mortal.name)
         self.seen.append(effect)
         self.on_effect(effect, call)
         mortal.point("tool")
+
+    async def _work(self, mortal: Mortal, name: str, call: ToolCall, seconds: float) -> None:
+        """An effect and the time until its result is there."""
+        self._happen(mortal, name, call)
         await pause(seconds)
         mortal.point("tool")
 
@@ -49,6 +60,26 @@ class Effects:
             return f"charged {amount}"
 
         return charge
+
+    def _pay(self, mortal: Mortal) -> Tool:
+        @tool(requires_approval=True)
+        async def pay(amount: int, call: ToolCall) -> str:
+            """Pay an amount, once a person has said yes."""
+            await self._work(mortal, "pay", call, 0.3)
+            return f"paid {amount}"
+
+        return pay
+
+    def _book(self, mortal: Mortal) -> Tool:
+        @tool(transactional=True)
+        def book(amount: int, call: TransactionalCall) -> str:
+            """Book an amount in the ledger's own database: with the record, or not at all."""
+            self._happen(mortal, "book", call)
+            values: dict[str, str | int] = {"key": call.key, "run": call.run_id}
+            call.write(BOOK, values, expect_rows=1)
+            return f"booked {amount}"
+
+        return book
 
     def _look_up(self, mortal: Mortal) -> Tool:
         @tool(idempotent=True)

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from ledger.core.intent import AccountProfile
 from ledger.core.pacing import after_failure
 from ledger.errors import MissingCredential, Pause, UpstreamError
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
+from ledger.service.redacting import Redaction
 from ledger.settings import Settings
 
 PROBE_SECONDS: Final = 60.0
@@ -92,8 +93,12 @@ class Accounts:
     """Providers by account, opened on first use."""
 
     def __init__(
-        self, credentials: Mapping[tuple[str, str, str], Credential], opener: Opener
+        self,
+        credentials: Mapping[tuple[str, str, str], Credential],
+        opener: Opener,
+        redaction: Redaction | None = None,
     ) -> None:
+        self.redaction = redaction or Redaction()
         self._credentials = credentials
         self._opener = opener
         self._providers: dict[int, Provider] = {}
@@ -102,6 +107,19 @@ class Accounts:
     def gate(self, account_id: int) -> Gate:
         """The account's gate."""
         return self._gates.setdefault(account_id, Gate())
+
+    def read(self, row: Any) -> AccountRecord:
+        """An account as its row has it."""
+        # Stopped by an earlier life: one probe goes first, and its success takes the mark away.
+        if row.stopped_why:
+            self.gate(row.id).stopped = row.stopped_why
+        return AccountRecord(
+            id=row.id,
+            provider=row.provider,
+            base_url=row.base_url,
+            project=row.project,
+            profile=row.profile,
+        )
 
     def provider(self, account: AccountRecord) -> Provider:
         """The provider of an account. Raises MissingCredential if no profile resolves to it."""

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ledger.clock import pause
+from ledger.core.anchor import Anchor
 from ledger.core.model import Run
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
@@ -157,9 +158,18 @@ class AsyncLedger:
         """See Ledger.adopt."""
         return await asyncio.to_thread(self.sync.adopt, remote_id, **options)
 
-    async def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
+    async def anchor(self) -> Anchor:
+        """See Ledger.anchor."""
+        return await asyncio.to_thread(self.sync.anchor)
+
+    async def verify(
+        self,
+        runs: Sequence[RunName] | None = None,
+        *,
+        anchors: Sequence[Anchor | Mapping[str, Any]] = (),
+    ) -> Verified:
         """See Ledger.verify."""
-        return await asyncio.to_thread(self.sync.verify, runs)
+        return await asyncio.to_thread(self.sync.verify, runs, anchors=anchors)
 
 
 def _in_own_thread(call: Callable[[], None]) -> Future[None]:

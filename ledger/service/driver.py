@@ -182,6 +182,8 @@ class Driver:
             account = self._records[facts.run.account_id]
             provider = self._accounts.provider(account)
             outcome, error = await perform(provider, facts, step, self.read_payloads)
+            redaction = self._accounts.redaction
+            outcome, error = redaction.outcome(outcome), redaction.error(error)
         except MissingCredential as missing:
             error = AuthenticationRefused(missing.message)
             outcome = Failed.of(n, operation, error)

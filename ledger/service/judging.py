@@ -8,7 +8,7 @@ from typing import Any
 
 from ledger.core.accept import Adoption, NewRun
 from ledger.core.alphabet import RemoteKind
-from ledger.core.hashing import canonical_json
+from ledger.core.hashing import canonical_json, request_check
 from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_duration, parse_restart
 from ledger.core.request import (
     judge_id,
@@ -33,6 +33,7 @@ POLICY_FIELDS = (
     "poll_seconds",
     "on_unknown_outcome",
     "late_approval",
+    "forget_request",
 )
 
 
@@ -66,12 +67,14 @@ class Judge:
         policy = self.policy(request)
         request["tools"] = _declared(request.get("tools"), provider)
         body = judge_request(provider, {k: v for k, v in request.items() if v is not None})
-        self.credential(provider, profile)
+        credential = self.credential(provider, profile)
+        written = canonical_json(body)
         new = NewRun(
             key=judge_key(key) if key is not None else f"run-{new_id()}",
             provider=provider,
             account_id=0,
-            request=canonical_json(body),
+            request=written,
+            check=request_check(credential.key, written),
             model=body.get("model"),
             kind=judge_name("kind", kind) if kind is not None else None,
             serial_key=body.get("thread_id"),
@@ -101,6 +104,8 @@ class Judge:
         """The run that watches an object made elsewhere, and the profile that names its account."""
         profile = settings.pop("profile", None) or self.profile
         tags = judge_tags(settings.pop("tags", None) or {})
+        if settings.get("forget_request"):
+            raise InvalidInput("an adopted run has no request to forget")
         policy = self.policy(settings, restart="none")
         if settings:
             raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")

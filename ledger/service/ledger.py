@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
 from ledger.core.accept import NewRun
+from ledger.core.anchor import Anchor
 from ledger.core.model import Facts, Run
 from ledger.core.query import parse_query
 from ledger.core.request import judge_number
@@ -20,9 +21,11 @@ from ledger.errors import (
     StillPending,
 )
 from ledger.service.accounts import Credential
+from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.handle import Handle
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
+from ledger.service.redacting import Redaction
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
@@ -41,9 +44,16 @@ class Ledger(Operations):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(
-        self, store: Store, settings: Settings, toolbox: Toolbox, *, actor: str, profile: str
+        self,
+        store: Store,
+        settings: Settings,
+        toolbox: Toolbox,
+        *,
+        actor: str,
+        profile: str,
+        redaction: Redaction,
     ) -> None:
-        self.settings, self.toolbox = settings, toolbox
+        self.settings, self.toolbox, self.redaction = settings, toolbox, redaction
         self._handle = Handle(store)
         self._judge = Judge(settings, actor=actor, profile=profile)
         self._actor = actor
@@ -68,8 +78,9 @@ class Ledger(Operations):
         """
         loaded = load_settings(database_url=url, **settings)
         loaded.profile(profile)
+        redaction = Redaction.load(loaded.redact)
         store = Store.open(loaded.database_url, migrate=migrate, direct_url=loaded.direct_url)
-        return cls(store, loaded, Toolbox(tools), actor=actor, profile=profile)
+        return cls(store, loaded, Toolbox(tools), actor=actor, profile=profile, redaction=redaction)
 
     def __enter__(self) -> Self:
         return self
@@ -266,10 +277,27 @@ class Ledger(Operations):
             # Raises when it was the closing that ended the wait.
             _ = self.store
 
-    def verify(self, runs: Sequence[RunName] | None = None) -> Verified:
-        """Recompute the hash chain of all runs, or of some."""
+    def anchor(self) -> Anchor:
+        """Seal all there is now, and say so in a few words to be kept elsewhere.
+
+        Raises NotFound in a ledger without a run.
+        """
+        return make_anchor(self.store, self.writer, utcnow())
+
+    def verify(
+        self,
+        runs: Sequence[RunName] | None = None,
+        *,
+        anchors: Sequence[Anchor | Mapping[str, Any]] = (),
+    ) -> Verified:
+        """Recompute the hash chains of all runs and of the seals over them, or of some runs alone.
+
+        `anchors` are seals that were noted elsewhere, and must still be there. Raises InvalidInput
+        for one that cannot be read, or that is of another ledger.
+        """
         ids = None if runs is None else [self.run_id(run) for run in runs]
-        return self.store.read(lambda c: verify(c, ids))
+        judged = judge_anchors(anchors, self.store.ledger_id, whole=ids is None)
+        return self.store.read(lambda c: verify(c, ids, anchors=judged))
 
 
 def _facts(result: Result) -> Facts:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Bounds and intervals, in seconds. `only` limits a life to some runs."""
+    """Bounds and intervals, in seconds. `only` limits a life to some runs; `seal_seconds` None
+    means that it makes no seals."""
 
     concurrency: int = 64
     sweep_seconds: float = 2.0
     review_seconds: float = 10.0
     flush_seconds: float = 60.0
+    seal_seconds: float | None = None
     claim_max: int = 1_000
     effect_seconds_max: float = 2.0
     grace_seconds: float = 25.0

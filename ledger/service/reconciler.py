@@ -25,6 +25,7 @@ from ledger.service.claiming import Claimer
 from ledger.service.driver import Driver
 from ledger.service.entry import Agenda, ClockSteps, Entry
 from ledger.service.heart import Heart, unexpected
+from ledger.service.housekeeping import Housekeeping
 from ledger.service.options import Options, Report
 from ledger.service.tools import Toolbox
 from ledger.store import claims
@@ -32,13 +33,11 @@ from ledger.store.hints import Hints, subscribe
 from ledger.store.lives import Life
 from ledger.store.queries import accounts as read_accounts
 from ledger.store.queries import newest_ids, news_since, one
-from ledger.store.store import Store, add_usage, forget_batches
+from ledger.store.store import Store
 from ledger.store.writer import Writer
 
 CANCEL_SECONDS: Final = 5.0
 """So long a cancelled task may take to end, before the life ends without it."""
-LIVES_DAYS: Final = 90
-"""So long the row of an ended life says where and in which version it ran."""
 log = logging.getLogger("runward")
 
 
@@ -67,6 +66,7 @@ class Reconciler:
             store, writer, accounts, self._records, toolbox, self.heart, options,
             clock=clock, rng=self._rng,
         )  # fmt: skip
+        self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
         self.driver.on_woken = lambda run_id: self.agenda.wake(run_id, clock())
         self.driver.on_account_back = self._wake_account
         self.agenda = Agenda()
@@ -126,6 +126,7 @@ class Reconciler:
         if now >= self._next_flush:
             self._next_flush = now + timedelta(seconds=self._options.flush_seconds)
             await self._flush(now)
+        await self._chores.seal_if_due(now)
         self._start_due(now, report)
         return report
 
@@ -255,16 +256,7 @@ class Reconciler:
         if account_id in self._records:
             return
         for row in self._store.read(read_accounts):
-            self._records[row.id] = AccountRecord(
-                id=row.id,
-                provider=row.provider,
-                base_url=row.base_url,
-                project=row.project,
-                profile=row.profile,
-            )
-            # Stopped by an earlier life: one probe goes first, and its success takes the mark away.
-            if row.stopped_why:
-                self._accounts.gate(row.id).stopped = row.stopped_why
+            self._records[row.id] = self._accounts.read(row)
 
     def _read_news(self, now: datetime) -> None:
         event, evidence = self._seen
@@ -302,12 +294,7 @@ class Reconciler:
 
     async def _flush(self, now: datetime) -> None:
         """Write what stands in memory alone: looks without news, calls made."""
-        rows = self.driver.usage.take()
-        before = now - timedelta(hours=1)
-        await self._writer.transact(lambda c: add_usage(c, rows))
-        await self._writer.transact(lambda c: forget_batches(c, before))
-        old = now - timedelta(days=LIVES_DAYS)
-        await self._writer.transact(lambda c: self._store.lives.forget(c, old))
+        await self._chores.tidy(now)
         waiting = [e for e in self.agenda.entries.values() if e.look.count and not e.busy]
         await asyncio.gather(*(self.driver.flush(entry) for entry in waiting))
 
@@ -322,6 +309,7 @@ class Reconciler:
             self._next_sweep = now
             self._next_review += passed
             self._next_flush += passed
+            self._chores.shift(passed)
 
     def _mind_rebirth(self) -> None:
         """Declared dead and begun again: nothing owned before is owned now."""
@@ -350,6 +338,7 @@ class Reconciler:
         await self._cancel_active()
         with contextlib.suppress(DatabaseError):
             await self._flush(self._clock())
+            await self._chores.seal_at_end(self._clock())
         await self._end("drained")
         await self._accounts.close()
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import inspect
 import json
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, overload
@@ -24,6 +22,7 @@ from ledger.core.policy import parse_word
 from ledger.core.redaction import redact_text
 from ledger.core.steps import ToolSpec
 from ledger.errors import ConfigurationError, InvalidInput
+from ledger.service.threads import in_thread
 
 TIMEOUT_SECONDS: Final = 60.0
 TIMEOUT_SECONDS_MAX: Final = 3_600.0
@@ -111,10 +110,10 @@ class Tool:
 
     async def _call(self, values: dict[str, Any], after: Callable[[], None] | None) -> Any:
         if after is not None:
-            return await _in_thread(lambda: self._apart(values, after))
+            return await in_thread(lambda: self._apart(values, after))
         if self._is_async:
             return await self.function(**values)
-        return await _in_thread(lambda: self.function(**values))
+        return await in_thread(lambda: self.function(**values))
 
     def _apart(self, values: dict[str, Any], after: Callable[[], None]) -> Any:
         try:
@@ -133,36 +132,6 @@ class Tool:
             ]
             raise ValueError("; ".join(wrong[:10])) from None
         return {name: getattr(model, name) for name in type(model).model_fields}
-
-
-async def _in_thread(function: Callable[[], Any]) -> Any:
-    """Run a function in a thread of its own: no queue eats its time, and one that hangs keeps
-    neither a place from others nor the process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(value)
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        value: Any = None
-        error: Exception | None = None
-        try:
-            value = function()
-        except SystemExit as left:
-            error = RuntimeError(f"the tool called sys.exit({left.code!r})")
-        except BaseException as raised:
-            error = raised if isinstance(raised, Exception) else RuntimeError(repr(raised))
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=work, name="runward-tool", daemon=True).start()
-    return await done
 
 
 def _arguments_model(function: Callable[..., Any], name: str) -> tuple[type[BaseModel], bool]:

@@ -37,6 +37,7 @@ def make_reconciler(
     chosen: dict[str, float | int] = {
         "concurrency": settings.concurrency,
         "grace_seconds": settings.shutdown_grace_seconds,
+        **({"seal_seconds": settings.seal_seconds} if role == "daemon" else {}),
         **options,
     }
     life = Life(
@@ -48,7 +49,7 @@ def make_reconciler(
     return Reconciler(
         ledger.store,
         ledger.writer,
-        Accounts(ledger.credentials, open_provider),
+        Accounts(ledger.credentials, open_provider, ledger.redaction),
         ledger.toolbox,
         life,
         Options(only=only, **chosen),  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ numbers and hashes; write all rows table by table.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from ledger.core.accept import accept
 from ledger.core.alphabet import Attention, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.hashing import payload_digest
-from ledger.core.model import Change, Facts
+from ledger.core.model import CHECK_PAYLOAD, REQUEST_PAYLOAD, Change, Facts
 from ledger.entropy import new_id, random_bytes
 from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
 from ledger.store.direct import among, execute, listed
@@ -28,6 +28,7 @@ from ledger.store.facts import load_facts
 from ledger.store.heads import Head, lock_heads
 from ledger.store.hints import notify
 from ledger.store.lanes import Lanes
+from ledger.store.queries import StoredPayload, payloads_of
 from ledger.store.records import (
     Decision,
     LaneBusy,
@@ -48,6 +49,7 @@ _KNOWN = (
     "SELECT key, id FROM run WHERE key {0} UNION ALL SELECT key, 0 FROM tombstone WHERE key {0}"
 )
 KNOWN = {dialect: _KNOWN.format(among(dialect, "text")) for dialect in ("sqlite", "postgresql")}
+KEPT = (REQUEST_PAYLOAD, CHECK_PAYLOAD)
 CONFLICT_HINT = "use another key, or submit exactly the same request to get the existing run"
 
 
@@ -114,18 +116,24 @@ class Batch:
         if run_id == 0:
             error: RunwardError = Conflict(f"{text} by a pruned run", hint=CONFLICT_HINT)
             return Rejected(error)
-        statement = sa.select(PAYLOAD.c.salt, PAYLOAD.c.digest).where(
-            PAYLOAD.c.run_id == run_id, PAYLOAD.c.n == 1
-        )
-        salt, digest = connection.execute(statement).one()
         facts = load_facts(connection, [run_id])[run_id]
-        same = salt is not None and payload_digest(bytes(salt), request) == bytes(digest)
+        same = self._same(payloads_of(connection, run_id, KEPT), facts, request, new)
         if not (
             same and (facts.run.provider, facts.run.account_id) == (new.provider, new.account_id)
         ):
             error = Conflict(f"{text} by run {run_id} with another request", hint=CONFLICT_HINT)
             return Rejected(error)
         return Written(facts=facts, created=False)
+
+    def _same(
+        self, kept: Mapping[int, StoredPayload], facts: Facts, request: bytes, new: Any
+    ) -> bool:
+        """Whether a run was asked for by this very request, also where that is erased by now."""
+        asked = kept[REQUEST_PAYLOAD]
+        if asked.salt is not None:
+            return payload_digest(asked.salt, request) == asked.digest
+        check = kept[CHECK_PAYLOAD].body if facts.run.policy.forget_request else None
+        return bool(check) and check == new.check
 
     def _ids(self, connection: sa.Connection, count: int) -> list[int]:
         if self._dialect == "sqlite":

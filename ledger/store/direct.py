@@ -6,8 +6,9 @@ are still SQLAlchemy's: what decides about them must not have to know the driver
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,27 @@ def execute(
 def execute_many(connection: sa.Connection, statement: str, values: Sequence[Any]) -> None:
     """Run one statement for each row of values. Raises sqlalchemy.exc.DBAPIError."""
     _run(connection, statement, "executemany", values, False)
+
+
+def stream(
+    connection: sa.Connection, statement: str, values: Sequence[Any] = (), *, size: int
+) -> Iterator[Any]:
+    """Rows as they come, at most `size` in memory. Raises sqlalchemy.exc.DBAPIError."""
+    driver: Any = connection.connection.driver_connection
+    # A PostgreSQL cursor without a name fetches everything at once.
+    server = connection.dialect.name == "postgresql"
+    cursor = driver.cursor(f"runward_{next(_names)}") if server else driver.cursor()
+    try:
+        cursor.execute(statement, values)
+        while rows := cursor.fetchmany(size):
+            yield from rows
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _wrapped(connection, statement, error, driver, cursor) from error
+    finally:
+        cursor.close()
+
+
+_names = itertools.count(1)
 
 
 def among(dialect: str, kind: str) -> str:

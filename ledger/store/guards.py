@@ -74,6 +74,19 @@ ROW_RULES = (
         of="key, origin_ledger, origin_run",
     ),
     RowRule(
+        "run_sealed",
+        "run",
+        "UPDATE",
+        "NEW.sealed_seq < OLD.sealed_seq OR NEW.sealed_seq > NEW.event_seq",
+        "a seal cannot be taken back",
+        of="sealed_seq",
+    ),
+    *(
+        RowRule(f"{table}_{how.lower()}", table, how, "1 = 1", "seals are append-only")
+        for table in ("seal", "seal_leaf")
+        for how in ("UPDATE", "DELETE")
+    ),
+    RowRule(
         "attempt_ended",
         "attempt",
         "UPDATE",

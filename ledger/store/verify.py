@@ -1,30 +1,46 @@
-"""Recompute the hash chain from what is stored, and name the first event that does not fit."""
+"""Recompute the hash chain from what is stored, and name the first event that does not fit.
+
+Runs, events, payloads and the leaves of seals are read side by side, each in order of run and each
+as a stream: memory does not grow with the ledger, nor with the length of one history but for the
+digests of its payloads.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.core.anchor import Anchor
 from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.model import EventDraft
-from ledger.store.facts import RUN
-from ledger.store.queries import EVENT, PAYLOAD
+from ledger.store.direct import among, execute, listed, stream
 from ledger.store.rows import clean_json
+from ledger.store.verify_seals import Broken, check_seals
 
-PAGE = 500
+ROWS: Final = 1_000
+BODIES: Final = 100
+"""So many rows are fetched at a time; bodies may be large."""
+
+RUNS: Final = (
+    "SELECT id, origin_ledger, origin_run, event_seq, head_hash, state, sealed_seq FROM run"
+)
+EVENTS: Final = (
+    "SELECT run_id, seq, kind, from_state, trigger, to_state, source, actor, recorded_at, "
+    "remote_at, remote_at_source, remote_status, request_id, error_code, attempt, remote, detail, "
+    "payloads, prev_hash, hash FROM event"
+)
+PAYLOADS: Final = "SELECT run_id, n, salt, digest, body FROM payload"
+LEAVES: Final = "SELECT run_id, seq, head, seal FROM seal_leaf"
+TOMBSTONES: Final = "SELECT run_id, last_seq, head FROM tombstone"
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The first thing in a run's history that does not fit."""
-
-    run_id: int
-    seq: int
-    why: str
+UNREADABLE: Final = (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError)
+"""What values raise that this program cannot have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,136 +51,255 @@ class Verified:
     events: int
     erased: int
     broken: tuple[Broken, ...]
+    seals: int = 0
 
 
-def verify(connection: sa.Connection, run_ids: Sequence[int] | None = None) -> Verified:
-    """Check runs (all of them by default), a page at a time. One entry per broken run."""
-    runs = events = erased = 0
-    broken: list[Broken] = []
-    for page in _pages(connection, run_ids):
-        ids = [row.id for row in page]
-        by_run = _events(connection, ids)
-        digests, blank, wrong = _payloads(connection, ids, _details(by_run))
-        erased += blank
-        for row in page:
-            history = by_run.get(row.id, [])
-            runs, events = runs + 1, events + len(history)
-            fault = _check(row, history, digests.get(row.id, {}), wrong.get(row.id, set()))
+def verify(
+    connection: sa.Connection,
+    run_ids: Sequence[int] | None = None,
+    *,
+    anchors: Sequence[Anchor] = (),
+) -> Verified:
+    """Check runs: one entry for each that is broken. Without `run_ids` all are checked, and the
+    chain of seals, also against what `anchors` say of it."""
+    check = _Check(connection, run_ids)
+    broken = check.all()
+    seals = 0
+    if run_ids is None:
+        seals, faults = check_seals(connection, anchors)
+        broken += faults
+    return Verified(check.runs, check.events, check.erased, tuple(broken), seals)
+
+
+class _Ahead:
+    """Rows in order of run, of which the next is known."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._rows = rows
+        self.next: Any = next(rows, None)
+
+    def of(self, run_id: int) -> Iterator[Any]:
+        """The rows of this run, if they come next."""
+        while self.next is not None and self.next[0] == run_id:
+            yield self.take()
+
+    def take(self) -> Any:
+        """The next row."""
+        row, self.next = self.next, next(self._rows, None)
+        return row
+
+    def before(self, run_id: int | None) -> Iterator[Any]:
+        """The rows of runs before this one, or of all that are left."""
+        while self.next is not None and (run_id is None or self.next[0] < run_id):
+            yield self.take()
+
+
+@dataclass(slots=True)
+class _History:
+    """How far one run has been checked. `digests` are those of its payloads, by number."""
+
+    id: int
+    ledger: str
+    run: int
+    previous: bytes
+    digests: dict[int, bytes] = field(default_factory=dict)
+    wrong: set[int] = field(default_factory=set)
+    seq: int = 0
+    state: str | None = None
+    fault: Broken | None = None
+
+    def fail(self, seq: int, why: str) -> None:
+        """Only the first fault is named: what follows it, follows from it."""
+        if self.fault is None:
+            self.fault = Broken(self.id, seq, why)
+
+
+class _Check:
+    """One pass over runs."""
+
+    def __init__(self, connection: sa.Connection, run_ids: Sequence[int] | None) -> None:
+        self._connection = connection
+        self._kind = connection.dialect.name
+        self._ids = None if run_ids is None else sorted(set(run_ids))
+        self._events = self._open(EVENTS, "run_id", ", seq", ROWS)
+        self._payloads = self._open(PAYLOADS, "run_id", ", n", BODIES)
+        self._leaves = self._open(LEAVES, "run_id", ", seal", ROWS)
+        self._tombstones = self._open(TOMBSTONES, "run_id", "", ROWS)
+        self._time: Callable[[Any], datetime] = _read_time if self._kind == "sqlite" else _same
+        self.runs = self.events = self.erased = 0
+
+    def all(self) -> list[Broken]:
+        """The first fault of each run that has one."""
+        broken: list[Broken] = []
+        runs = self._open(RUNS, "id", "", ROWS)
+        while runs.next is not None:
+            row = runs.take()
+            broken += self._orphans(row[0])
+            fault = self._run(row)
             if fault is not None:
                 broken.append(fault)
-    return Verified(runs, events, erased, tuple(broken))
+        return broken + self._orphans(None)
 
+    def _open(self, select: str, key: str, order: str, size: int) -> _Ahead:
+        where, values = "", []
+        if self._ids is not None:
+            where = f" WHERE {key} {among(self._kind, 'bigint')}"
+            values = [listed(self._kind, self._ids)]
+        statement = f"{select}{where} ORDER BY {key}{order}"
+        return _Ahead(stream(self._connection, statement, values, size=size))
 
-def _pages(connection: sa.Connection, run_ids: Sequence[int] | None) -> Iterator[list[sa.Row[Any]]]:
-    columns = (
-        RUN.c.id,
-        RUN.c.origin_ledger,
-        RUN.c.origin_run,
-        RUN.c.event_seq,
-        RUN.c.head_hash,
-        RUN.c.state,
-    )
-    last = 0
-    while True:
-        statement = sa.select(*columns).where(RUN.c.id > last).order_by(RUN.c.id).limit(PAGE)
-        if run_ids is not None:
-            statement = statement.where(RUN.c.id.in_(run_ids))
-        page: list[sa.Row[Any]] = [*connection.execute(statement)]
-        if not page:
+    def _orphans(self, run_id: int | None) -> list[Broken]:
+        """What is left of runs that are gone, and were not pruned."""
+        ends = {row[0]: row for row in self._tombstones.before(run_id)}
+        found: dict[int, Broken] = {}
+        for run, seq, head, _ in self._leaves.before(run_id):
+            _, last, end = ends.get(run, (run, 0, b""))
+            if seq > last or (seq == last and bytes(head) != bytes(end)):
+                found.setdefault(run, Broken(run, seq, "a seal covers the run, and it is gone"))
+        for row in self._events.before(run_id):
+            found.setdefault(row[0], Broken(row[0], row[1], "the run that it belongs to is gone"))
+        for _ in self._payloads.before(run_id):
+            pass
+        return [found[run] for run in sorted(found)]
+
+    def _run(self, row: Any) -> Broken | None:
+        run_id, ledger, number, event_seq, head, state, sealed_seq = row
+        history = _History(run_id, ledger, number, genesis(ledger, number))
+        sealed = 0
+        for event in self._events.of(run_id):
+            self.events += 1
+            if history.fault is None:
+                sealed = self._next(history, event, sealed)
+        self.runs += 1
+        if history.seq != event_seq:
+            history.fail(history.seq + 1, "the event is missing")
+        for _, seq, _, _ in self._leaves.of(run_id):
+            history.fail(seq, "a seal covers the event, and it is missing")
+        if history.state is not None and state != history.state:
+            history.fail(event_seq, "the run's state is not where its history ends")
+        if history.seq and bytes(head) != history.previous:
+            history.fail(event_seq, "the run's head names another event")
+        if sealed != sealed_seq:
+            history.fail(sealed_seq, "no seal covers the run up to where it says")
+        for payload in self._payloads.of(run_id):
+            self._payload(history, payload, None)
+        return history.fault
+
+    def _next(self, history: _History, event: Any, sealed: int) -> int:
+        try:
+            self._event(history, event)
+        except UNREADABLE:
+            history.fail(history.seq, "the event was changed")
+        return self._leaf(history, sealed)
+
+    def _leaf(self, history: _History, sealed: int) -> int:
+        """Hold the event just checked against the seal that covers it, if one ends there."""
+        leaf = self._leaves.next
+        if leaf is None or leaf[0] != history.id or leaf[1] > history.seq:
+            return sealed
+        _, seq, head, _ = self._leaves.take()
+        if seq < history.seq:
+            history.fail(seq, "two seals cover the run in the wrong order")
+        elif bytes(head) != history.previous:
+            history.fail(seq, "a seal covers another event in its place")
+        return int(seq)
+
+    def _event(self, history: _History, row: Any) -> None:
+        seq, position = row[1], history.seq + 1
+        detail, references, prev_hash, hashed = row[16:20]
+        if seq != position:
+            history.fail(position, "the event is missing")
             return
-        yield page
-        last = page[-1].id
+        history.seq, history.state = seq, row[5] or history.state
+        pairs = _value(references) or ()
+        for role, n in pairs:
+            self._payloads_to(history, n, detail if role == "detail" else None)
+        digests = history.digests
+        if any(n not in digests for _, n in pairs):
+            history.fail(seq, "a payload that it names is missing")
+        elif history.wrong and any(n in history.wrong for _, n in pairs):
+            history.fail(seq, "the bytes of a payload that it names were changed")
+        elif bytes(prev_hash) != history.previous:
+            history.fail(seq, "it does not follow the event before it")
+        else:
+            named = [(role, digests[n]) for role, n in pairs]
+            history.previous = self._hash(history, row, named)
+            if bytes(hashed) != history.previous:
+                history.fail(seq, "the event was changed")
+
+    def _payloads_to(self, history: _History, number: int, detail: Any) -> None:
+        """Check the payloads up to this number; `detail` is what the event shows of that one."""
+        if number in history.digests:
+            # Only a forger numbers payloads otherwise than in the order of the events.
+            if detail is not None:
+                self._payload(history, self._one(history.id, number), detail)
+            return
+        source = self._payloads
+        while source.next is not None and source.next[0] == history.id and source.next[1] <= number:
+            row = source.take()
+            self._payload(history, row, detail if row[1] == number else None)
+
+    def _payload(self, history: _History, row: Any, detail: Any) -> None:
+        _, n, salt, digest, body = row
+        again = n in history.digests
+        history.digests[n] = bytes(digest)
+        if body is None or salt is None:
+            self.erased += not again
+            return
+        body = bytes(body)
+        right = payload_digest(bytes(salt), body) == digest
+        if not right or (detail is not None and not _shows(detail, body)):
+            history.wrong.add(n)
+
+    def _one(self, run_id: int, number: int) -> Any:
+        mark = "?" if self._kind == "sqlite" else "%s"
+        statement = f"{PAYLOADS} WHERE run_id = {mark} AND n = {mark}"
+        return execute(self._connection, statement, (run_id, number), rows=True)[0]
+
+    def _hash(self, history: _History, row: Any, digests: list[tuple[str, bytes]]) -> bytes:
+        time = self._time
+        event = EventDraft(
+            kind=row[2],
+            from_state=row[3],
+            trigger=row[4],
+            to_state=row[5],
+            source=row[6],
+            actor=row[7],
+            recorded_at=time(row[8]),
+            remote_at=None if row[9] is None else time(row[9]),
+            remote_at_source=row[10],
+            remote_status=row[11],
+            request_id=row[12],
+            error_code=row[13],
+            attempt=row[14],
+            remote=row[15],
+        )
+        return event_hash(
+            event,
+            ledger=history.ledger,
+            run=history.run,
+            seq=row[1],
+            digests=digests,
+            previous=history.previous,
+        )
 
 
-def _events(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
-    statement = (
-        sa.select(EVENT).where(EVENT.c.run_id.in_(ids)).order_by(EVENT.c.run_id, EVENT.c.seq)
-    )
-    found: dict[int, list[sa.Row[Any]]] = {}
-    for row in connection.execute(statement):
-        found.setdefault(row.run_id, []).append(row)
-    return found
+def _read_time(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _details(by_run: dict[int, list[sa.Row[Any]]]) -> dict[tuple[int, int], Any]:
-    """What the events show of their details, by the payload that was hashed."""
-    return {
-        (row.run_id, number): row.detail
-        for history in by_run.values()
-        for row in history
-        for role, number in row.payloads or []
-        if role == "detail"
-    }
+def _same(time: datetime) -> datetime:
+    return time
 
 
-def _payloads(
-    connection: sa.Connection, ids: Sequence[int], shown: dict[tuple[int, int], Any]
-) -> tuple[dict[int, dict[int, bytes]], int, dict[int, set[int]]]:
-    """Digests by run and number, how many are erased, and which bytes do not match."""
-    digests: dict[int, dict[int, bytes]] = {}
-    wrong: dict[int, set[int]] = {}
-    erased = 0
-    for row in connection.execute(sa.select(PAYLOAD).where(PAYLOAD.c.run_id.in_(ids))):
-        digests.setdefault(row.run_id, {})[row.n] = bytes(row.digest)
-        if row.body is None or row.salt is None:
-            erased += 1
-            continue
-        body, key = bytes(row.body), (row.run_id, row.n)
-        forged = key in shown and shown[key] != clean_json(json.loads(body))
-        if forged or payload_digest(bytes(row.salt), body) != bytes(row.digest):
-            wrong.setdefault(row.run_id, set()).add(row.n)
-    return digests, erased, wrong
+def _value(stored: Any) -> Any:
+    """A JSON column as the driver gives it: text on SQLite, a value on PostgreSQL."""
+    return json.loads(stored) if isinstance(stored, str) else stored
 
 
-def _check(
-    run: sa.Row[Any], history: Sequence[sa.Row[Any]], digests: dict[int, bytes], wrong: set[int]
-) -> Broken | None:
-    previous = genesis(run.origin_ledger, run.origin_run)
-    for position, row in enumerate(history, start=1):
-        if row.seq != position:
-            return Broken(run.id, position, "the event is missing")
-        references = row.payloads or []
-        if any(number not in digests for _, number in references):
-            return Broken(run.id, row.seq, "a payload that it names is missing")
-        if any(number in wrong for _, number in references):
-            return Broken(run.id, row.seq, "the bytes of a payload that it names were changed")
-        if bytes(row.prev_hash) != previous:
-            return Broken(run.id, row.seq, "it does not follow the event before it")
-        previous = _hash(run, row, digests, previous)
-        if bytes(row.hash) != previous:
-            return Broken(run.id, row.seq, "the event was changed")
-    if len(history) != run.event_seq:
-        return Broken(run.id, len(history) + 1, "the event is missing")
-    states = [row.to_state for row in history if row.to_state is not None]
-    if states and run.state != states[-1]:
-        return Broken(run.id, run.event_seq, "the run's state is not where its history ends")
-    if history and bytes(run.head_hash) != previous:
-        return Broken(run.id, run.event_seq, "the run's head names another event")
-    return None
-
-
-def _hash(run: sa.Row[Any], row: sa.Row[Any], digests: dict[int, bytes], previous: bytes) -> bytes:
-    event = EventDraft(
-        kind=row.kind,
-        source=row.source,
-        actor=row.actor,
-        recorded_at=row.recorded_at,
-        attempt=row.attempt,
-        remote=row.remote,
-        from_state=row.from_state,
-        trigger=row.trigger,
-        to_state=row.to_state,
-        remote_at=row.remote_at,
-        remote_at_source=row.remote_at_source,
-        remote_status=row.remote_status,
-        request_id=row.request_id,
-        error_code=row.error_code,
-    )
-    return event_hash(
-        event,
-        ledger=run.origin_ledger,
-        run=run.origin_run,
-        seq=row.seq,
-        digests=[(role, digests[number]) for role, number in row.payloads or []],
-        previous=previous,
-    )
+def _shows(detail: Any, body: bytes) -> bool:
+    """Whether a detail as it is shown is what was hashed."""
+    try:
+        return bool(_value(detail) == clean_json(json.loads(body)))
+    except (ValueError, RecursionError):
+        return False

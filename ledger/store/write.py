@@ -12,7 +12,16 @@ import sqlalchemy as sa
 from ledger.core.alphabet import State
 from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.lifecycle import FINAL
-from ledger.core.model import Attempt, Change, EventDraft, Facts, Remote, Run, ToolCall
+from ledger.core.model import (
+    REQUEST_PAYLOAD,
+    Attempt,
+    Change,
+    EventDraft,
+    Facts,
+    Remote,
+    Run,
+    ToolCall,
+)
 from ledger.core.record import evolve
 from ledger.entropy import random_bytes
 from ledger.store.direct import execute
@@ -33,6 +42,8 @@ FENCE_SHIFT: Final = 20
 """A watch made anew starts above every fence its run ever had: versions only grow."""
 FIXED: Final = frozenset(
     {"id", "key", "origin_ledger", "origin_run", "provider", "account_id", "created_at", "kind"}
+    # Moved by the sealer alone, under the row's lock and without a new version.
+    | {"sealed_seq"}
 )
 
 
@@ -107,6 +118,10 @@ class Pen:
         self._run_row(change, run, head, rows)
         for name, key, fields in PARTS:
             self._part(name, key, fields, change, head is None, rows)
+        if run.policy.forget_request and not change.after.watched:
+            # Over for good: nothing will send it again. The digest stays, and the chain with it.
+            erased = {"run_id": run.id, "n": REQUEST_PAYLOAD, "salt": None, "body": None}
+            rows["erased"].append(erased)
         fence = self._watch_row(change, run, head, rows)
         return evolve(change.after, run=run, fence=fence)
 
@@ -225,6 +240,7 @@ class Pen:
             self._run.update(connection, [row])
         self._run.update(connection, rows["run"])
         self._payload.insert(connection, rows["payload"])
+        self._payload.update(connection, rows["erased"])
         for name, bulk in self._parts.items():
             bulk.insert(connection, rows[name + "+"])
             bulk.update(connection, rows[name])

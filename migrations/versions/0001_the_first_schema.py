@@ -72,6 +72,7 @@ def upgrade() -> None:
         "seal",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("leaves", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("root", sa.LargeBinary(), nullable=False),
         sa.Column("prev_hash", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
@@ -301,6 +302,13 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_run_state", ["state", "id"], unique=False)
         batch_op.create_index(
+            "ix_run_unsealed",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("event_seq > sealed_seq"),
+            postgresql_where=sa.text("event_seq > sealed_seq"),
+        )
+        batch_op.create_index(
             "ix_run_waiting",
             ["account_id", "serial_key", "id"],
             unique=False,
@@ -317,6 +325,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["seal"], ["seal.number"], name=op.f("fk_seal_leaf_seal_seal")),
         sa.PrimaryKeyConstraint("seal", "run_id", name=op.f("pk_seal_leaf")),
     )
+    with op.batch_alter_table("seal_leaf", schema=None) as batch_op:
+        batch_op.create_index("ix_seal_leaf_run_id", ["run_id", "seal"], unique=False)
+
     op.create_table(
         "attempt",
         sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -16,9 +16,9 @@ from support import LEDGER, NOW
 from ledger.core.alphabet import EventKind, Source, State, Trigger
 from ledger.core.hashing import (
     EVENT_VERSION,
-    _encode,
     call_key,
     canonical_json,
+    encode,
     event_hash,
     genesis,
     payload_digest,
@@ -134,7 +134,7 @@ VALUES = st.one_of(
 def test_two_lists_of_fields_are_never_spelt_alike(one: list[object], two: list[object]) -> None:
     """Lengths and types are part of the encoding, so no field can run into the next."""
     same = [(type(v), v) for v in one] == [(type(v), v) for v in two]
-    assert same == (_encode(one) == _encode(two))
+    assert same == (encode(one) == encode(two))
 
 
 @given(parts=st.lists(st.text(max_size=3), min_size=2, max_size=4), cut=st.integers(0, 6))
@@ -142,7 +142,7 @@ def test_moving_a_boundary_changes_the_encoding(parts: list[str], cut: int) -> N
     """The same characters, cut at another place, are other fields."""
     whole = "".join(parts)
     moved: list[object] = [whole[:cut], whole[cut:]]
-    assert (moved == parts) == (_encode(moved) == _encode(list(parts)))
+    assert (moved == parts) == (encode(moved) == encode(list(parts)))
 
 
 JSON = st.recursive(

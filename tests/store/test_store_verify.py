@@ -150,7 +150,7 @@ def test_pages_of_runs_are_all_checked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, make_bench: Callable[[], Bench]
 ) -> None:
     """More runs than one page holds are checked to the last."""
-    monkeypatch.setattr("ledger.store.verify.PAGE", 7)
+    monkeypatch.setattr("ledger.store.verify.ROWS", 7)
     last = bench.submit_many(20)[-1].run.id
     tamper(bench, "UPDATE event SET actor = 'nobody' WHERE run_id = :run", run=last)
 

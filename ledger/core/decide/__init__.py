@@ -104,8 +104,8 @@ def _apply(draft: Draft, outcome: Outcome, context: Context) -> None:
         case Found(n=n):
             if draft.remotes[n - 1].state == RemoteState.unknown:
                 creates.found(draft, draft.remotes[n - 1], outcome)
-        case Harvested(n=n, body=body):
-            observations.harvested(draft, draft.remotes[n - 1], body)
+        case Harvested(n=n):
+            observations.harvested(draft, draft.remotes[n - 1], outcome)
         case ToolDone():
             calls.tool_done(draft, outcome)
         case ToolNotStarted():

@@ -21,7 +21,7 @@ from ledger.core.decide.endings import end, open_remote
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Remote
-from ledger.core.outcome import Failed, Observation
+from ledger.core.outcome import Failed, Harvested, Observation
 from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.results import has_messages
@@ -161,13 +161,13 @@ def _judge(
     moved = draft.move(trigger) if trigger else {}
     draft.event(fields.pop("kind"), **fields, **moved)
     if target == State.requires_action:
-        _settle_link(draft, remote)
+        _settle_link(draft, remote, seen)
         open_round(draft, remote.n, seen, context)
 
 
-def _settle_link(draft: Draft, remote: Remote) -> None:
+def _settle_link(draft: Draft, remote: Remote, seen: Observation) -> None:
     if FAMILIES[draft.run.provider].chained:
-        _count_usage(draft, remote)
+        _add_usage(draft, seen)
         draft.set_remote(remote.n, settled=True)
 
 
@@ -196,13 +196,6 @@ def _conclude(
     )
     if target == State.completed and not seen.has_output:
         _doubt_empty(draft, remote)
-
-
-def _count_usage(draft: Draft, remote: Remote) -> None:
-    for payload in draft.payloads:
-        if payload.n == draft.remotes[remote.n - 1].observed:
-            value = json.loads(payload.body)
-            draft.set_run(usage=add_usage(draft.run.usage, value.get("usage")))
 
 
 def _add_usage(draft: Draft, seen: Observation) -> None:
@@ -266,9 +259,9 @@ def _doubt_empty(draft: Draft, remote: Remote) -> None:
     _contradict(draft, evidence, State.completed, "completed without output")
 
 
-def harvested(draft: Draft, remote: Remote, body: bytes) -> None:
+def harvested(draft: Draft, remote: Remote, outcome: Harvested) -> None:
     """The final output has arrived: the verdict."""
-    result = draft.keep(redact_bytes(body))
+    result = draft.keep(redact_bytes(outcome.body))
     current = draft.facts.current
     if draft.run.final or current is None or current.n != remote.n:
         return
@@ -280,7 +273,8 @@ def harvested(draft: Draft, remote: Remote, body: bytes) -> None:
         result=result,
         payloads=(("result", result),),
     )
-    if not has_messages(body):
+    told = outcome.has_messages
+    if not (has_messages(outcome.body) if told is None else told):
         _doubt_empty(draft, remote)
 
 

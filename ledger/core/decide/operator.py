@@ -70,6 +70,11 @@ def restart_run(effects: Effects | None, reason: str | None) -> Command:
             )
         if draft.attempts[0].cause == ADOPTED:
             raise NotAllowed(f"run {run.id} was adopted: its request is not known here")
+        if run.policy.forget_request:
+            raise NotAllowed(
+                f"run {run.id} was submitted with forget_request: its request is erased at its end",
+                hint="submit the request again, under another key",
+            )
         chosen = effects or run.policy.effects
         if chosen == Effects.hold and effects_started(draft, draft.attempt):
             raise NotAllowed(

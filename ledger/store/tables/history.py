@@ -56,6 +56,12 @@ class RunRow(Table, table=True):
             postgresql_where=sa.text("needs_attention IS NOT NULL"),
         ),
         sa.Index(
+            "ix_run_unsealed",
+            "id",
+            sqlite_where=sa.text("event_seq > sealed_seq"),
+            postgresql_where=sa.text("event_seq > sealed_seq"),
+        ),
+        sa.Index(
             "ix_run_waiting",
             "account_id",
             "serial_key",

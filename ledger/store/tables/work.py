@@ -114,6 +114,7 @@ class SealRow(Table, table=True):
     __tablename__ = "seal"
     number: int = Field(sa_type=BigId, primary_key=True)
     sealed_at: datetime
+    leaves: int = Field(sa_type=BigId)
     root: bytes
     prev_hash: bytes
     hash: bytes
@@ -123,6 +124,7 @@ class SealLeafRow(Table, table=True):
     """One run under a seal."""
 
     __tablename__ = "seal_leaf"
+    __table_args__ = (sa.Index("ix_seal_leaf_run_id", "run_id", "seal"),)
     seal: int = Field(sa_type=BigId, primary_key=True, foreign_key="seal.number")
     run_id: int = Field(sa_type=BigId, primary_key=True)
     seq: int = Field(sa_type=BigId)

@@ -1,0 +1,44 @@
+"""Functions of users in threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """Run a function in a thread of its own: no queue eats its time, and one that hangs keeps
+    neither a place from others nor the process from ending.
+
+    A loop that is simulated says so by `one_thread`, and everything happens in its own.
+    """
+    loop = asyncio.get_running_loop()
+    if getattr(loop, "one_thread", False):
+        return function()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(value)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        value: Any = None
+        error: Exception | None = None
+        try:
+            value = function()
+        except SystemExit as left:
+            error = RuntimeError(f"the tool called sys.exit({left.code!r})")
+        except BaseException as raised:
+            error = raised if isinstance(raised, Exception) else RuntimeError(repr(raised))
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=work, name="runward-tool", daemon=True).start()
+    return await done
