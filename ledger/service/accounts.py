@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,11 +11,13 @@ from typing import Any, Final, Protocol
 
 from ledger.core.intent import AccountProfile
 from ledger.core.pacing import after_failure
-from ledger.errors import MissingCredential, Pause, UpstreamError
+from ledger.errors import DatabaseError, MissingCredential, Pause, UpstreamError
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
 from ledger.service.redacting import Redaction
 from ledger.settings import Settings
+from ledger.store.store import stop_account
+from ledger.store.writer import Writer
 
 PROBE_SECONDS: Final = 60.0
 FAMILIES: Final = ("responses", "assistants")
@@ -103,6 +106,8 @@ class Accounts:
         self._opener = opener
         self._providers: dict[int, Provider] = {}
         self._gates: dict[int, Gate] = {}
+        self.marks: dict[int, str | None] = {}
+        """Why an account is stopped, or that it works again: what is still to be written."""
 
     def gate(self, account_id: int) -> Gate:
         """The account's gate."""
@@ -120,6 +125,17 @@ class Accounts:
             project=row.project,
             profile=row.profile,
         )
+
+    async def write_marks(self, writer: Writer, now: datetime) -> None:
+        """After what the calls brought: a mark that fails costs nothing, and is made later."""
+        while self.marks:
+            account_id, why = self.marks.popitem()
+            mark = functools.partial(stop_account, account_id=account_id, why=why, now=now)
+            try:
+                await writer.transact(mark)
+            except DatabaseError:
+                self.marks.setdefault(account_id, why)
+                return
 
     def provider(self, account: AccountRecord) -> Provider:
         """The provider of an account. Raises MissingCredential if no profile resolves to it."""

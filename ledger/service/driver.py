@@ -37,7 +37,7 @@ from ledger.service.usage import Usage
 from ledger.store.claims import still_owned
 from ledger.store.queries import payloads_of
 from ledger.store.records import Decision, Guard, LaneBusy, Rejected, Result, Stale, Written
-from ledger.store.store import Store, stop_account
+from ledger.store.store import Store
 from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
@@ -134,7 +134,9 @@ class Driver:
         if isinstance(step, RunTools):
             return await self._run_tools(entry, step, started)
         outcome = await self._call(entry, step, started)
-        return await self._decide(entry, outcome, source_of(step))
+        kept = await self._decide(entry, outcome, source_of(step))
+        await self._accounts.write_marks(self._writer, self._clock())
+        return kept
 
     async def _settle(self, entry: Entry, context: Context) -> bool:
         before = entry.facts
@@ -191,7 +193,7 @@ class Driver:
         now = self._clock()
         seconds = monotonic() - started
         self.usage.count(now, facts.run.account_id, operation, name, seconds)
-        await self._mind_account(facts.run.account_id, error, now)
+        self._mind_account(facts.run.account_id, error, now)
         return outcome
 
     async def _fresh(self, entry: Entry, armed: float) -> bool:
@@ -203,20 +205,18 @@ class Driver:
         run_id, fence, life = entry.facts.run.id, entry.facts.fence, self._heart.life.id
         return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
 
-    async def _mind_account(
-        self, account_id: int, error: UpstreamError | None, now: datetime
-    ) -> None:
+    def _mind_account(self, account_id: int, error: UpstreamError | None, now: datetime) -> None:
         gate = self._accounts.gate(account_id)
         if error is None:
             if gate.worked():
-                await self._writer.transact(lambda c: stop_account(c, account_id, None, now))
+                self._accounts.marks[account_id] = None
                 self.on_account_back(account_id)
             return
         was_stopped = gate.stopped
         gate.failed(error, now, self._rng.random())
         if gate.stopped and not was_stopped:
             log.error("account %s stopped: %s", account_id, error.message)
-            await self._writer.transact(lambda c: stop_account(c, account_id, gate.stopped, now))
+            self._accounts.marks[account_id] = gate.stopped
 
     async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
         """Take an outcome in. False when the run is not ours any more."""

@@ -21,6 +21,7 @@ from ledger.store import guards
 from ledger.store.engine import in_words, open_engine, sqlite_path
 from ledger.store.rows import table_of
 from ledger.store.schema import HEAD, Fit, inspect
+from ledger.store.storage import frozen
 from ledger.store.tables import LedgerRow, Table
 
 LOCK_KEY = 0x72756E77617264
@@ -113,6 +114,10 @@ def _only_one(engine: sa.Engine) -> Iterator[None]:
     """One migrator at a time, on a lock that dies with its process."""
     if engine.dialect.name == "sqlite":
         path = sqlite_path(engine.url)
+        if frozen(path):
+            # Nobody can migrate there, and that there is nothing to migrate can still be said.
+            yield
+            return
         with path.with_name(path.name + ".migrate").open("w") as file:
             _flock(file.fileno())
             yield

@@ -71,7 +71,7 @@ def start(tmp_path: Path) -> Iterator[StartFault]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
+    """A disk of four megabytes."""
     with folder_on_small_disk(tmp_path / "disk") as folder:
         yield folder
 

@@ -99,7 +99,7 @@ def mounted(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def folder_on_small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
+def folder_on_small_disk(folder: Path, size: str = "4m") -> Iterator[Path]:
     """A disk of its own, so small that it can be filled."""
     folder.mkdir()
     mounted("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))

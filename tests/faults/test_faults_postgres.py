@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fault_rig import LONG, OwnPostgres, StartFault, runward, told
-from service_rig import MakeRig, verdict
+from service_rig import MakeRig, Rig, verdict
 from service_tools import GO, charge, traces
 
 from ledger import Run
@@ -30,7 +30,8 @@ def test_a_killed_server_costs_no_acknowledged_run(
     runs: list[Run] = []
     for kill in range(KILLS):
         (folder / GO).unlink(missing_ok=True)
-        runs += [rig.submit("sim-tool", "assistants"), *(rig.submit("sim-ok") for _ in range(8))]
+        runs.append(rig.submit("sim-tool", "assistants"))
+        runs.extend(rig.submit("sim-ok") for _ in range(8))
         daemon.expect("a tool is at work", lambda k=kill: len(traces(folder)) == k + 1)
         own_postgres.kill()
 
@@ -40,9 +41,7 @@ def test_a_killed_server_costs_no_acknowledged_run(
         (folder / GO).touch()
         daemon.expect("the tool's end waits", lambda: "is tried again" in daemon.said)
         own_postgres.start()
-        daemon.expect(
-            "everything ends", lambda: all(rig.ledger.get(r).final for r in runs), BACK_SECONDS
-        )
+        daemon.expect("all end", lambda: _all_final(rig, runs), BACK_SECONDS)
 
     assert {DONE} == {verdict(rig.ledger.get(run)) for run in runs}
     assert KILLS == len(traces(folder))
@@ -67,7 +66,7 @@ def test_connections_cut_within_commit_double_nothing(
     def over() -> bool:
         if len(cuts) < CUTS:
             cuts.extend([1] * own_postgres.cut_commits())
-        return all(rig.ledger.get(run).final for run in runs)
+        return _all_final(rig, runs)
 
     daemon.expect("all end", over, BACK_SECONDS)
 
@@ -75,3 +74,7 @@ def test_connections_cut_within_commit_double_nothing(
     assert {DONE} == {verdict(rig.ledger.get(run)) for run in runs}
     assert {1} == {len(rig.made(run)) for run in runs}
     assert 0 == daemon.drain(), daemon.said
+
+
+def _all_final(rig: Rig, runs: list[Run]) -> bool:
+    return all(rig.ledger.get(run).final for run in runs)
