@@ -153,10 +153,11 @@ class Accounts:
         return self._providers[account.id]
 
     def shift(self, by: timedelta) -> None:
-        """The wall clock was set: closed gates open when they would have."""
+        """The wall clock was set: no closed gate opens later than it would have. Set forward, it
+        may open earlier: whether it was closed since is not known."""
         for gate in self._gates.values():
             if gate.not_before is not None:
-                gate.not_before += by
+                gate.not_before += min(by, timedelta(0))
 
     async def close(self) -> None:
         """Close all providers."""

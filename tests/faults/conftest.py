@@ -12,7 +12,7 @@ import pytest
 FAULTS = Path(__file__).parent
 sys.path.append(str(FAULTS.parent / "service"))
 
-from fault_rig import FaultDaemon, OwnPostgres, StartFault, folder_on_small_disk  # noqa: E402
+from fault_rig import LONG, FaultDaemon, OwnPostgres, StartFault, folder_on_small_disk  # noqa: E402
 from service_rig import KEY, MakeRig, Rig  # noqa: E402
 from service_tools import FOLDER  # noqa: E402
 
@@ -20,11 +20,15 @@ from ledger import Ledger  # noqa: E402
 from ledger.simulator import Simulator  # noqa: E402
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here carries the marker."""
-    for item in items:
-        if FAULTS in item.path.parents:
-            item.add_marker(pytest.mark.faults)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything here carries the marker; what is long runs only where it was asked for."""
+    here = [item for item in items if FAULTS in item.path.parents]
+    for item in here:
+        item.add_marker(pytest.mark.faults)
+    long = [item for item in here if item.get_closest_marker("faults_long") and not LONG]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from fault_fsync import SICK
 from psycopg import sql
 from service_rig import ROOT, SECONDS_MAX, Daemon, Rig
 
@@ -25,18 +26,17 @@ LONG = os.environ.get("RUNWARD_TEST_FAULTS") == "long"
 """Whether the long forms were asked for."""
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join((str(ROOT), str(HERE), str(HERE.parent / "service")))
-STRACE = shutil.which("strace")
-TRACED_SECONDS = 60.0
+COMMAND_SECONDS = 60.0
 
 
 class FaultDaemon(Daemon):
-    """`runward daemon` with the tools of this folder, below a wrapper if need be."""
+    """`runward daemon` with the tools of this folder, or by another module."""
 
     def __init__(
-        self, url: str, log: Path, *arguments: str, under: tuple[str, ...] = (), **environment: str
+        self, url: str, log: Path, *arguments: str, module: str = "ledger", **environment: str
     ) -> None:
         self.log = log
-        command = [*under, sys.executable, "-m", "ledger", "-d", url, "daemon"]
+        command = [sys.executable, "-m", module, "-d", url, "daemon"]
         with log.open("ab") as handle:
             self.process = subprocess.Popen(
                 [*command, "--tools", "fault_tools", *arguments],
@@ -66,15 +66,15 @@ class FaultDaemon(Daemon):
         return [tuple(row) for row in rig.rows(statement, pid=self.process.pid)]
 
 
-def runward(url: str, *arguments: str, under: tuple[str, ...] = ()) -> Any:
+def runward(url: str, *arguments: str, module: str = "ledger") -> Any:
     """Run one command as a process of its own."""
     return subprocess.run(
-        [*under, sys.executable, "-m", "ledger", "-d", url, *arguments],
+        [sys.executable, "-m", module, "-d", url, *arguments],
         env={**os.environ, "PYTHONPATH": PATHS},
         capture_output=True,
         text=True,
         check=False,
-        timeout=TRACED_SECONDS,
+        timeout=COMMAND_SECONDS,
         cwd=tempfile.gettempdir(),
     )
 
@@ -121,15 +121,20 @@ def fill(folder: Path) -> Path:
 # Injected failures.
 
 
-def failing(calls: str, error: str, *, when: str, log: Path) -> tuple[str, ...]:
-    """A wrapper below which these system calls fail. Skips the test where nothing can be traced."""
-    if STRACE is None:
-        pytest.skip("NOT TESTED HERE: strace is not installed, so no fsync can be made to fail")
-    tried = subprocess.run([STRACE, "-o", "/dev/null", "true"], capture_output=True, check=False)
-    if tried.returncode:
-        pytest.skip("NOT TESTED HERE: strace may not trace on this machine")
-    inject = f"inject={calls}:error={error}:when={when}"
-    return (STRACE, "-f", "-qq", "-o", str(log), "-e", f"trace={calls}", "-e", inject)
+def failing_fsync() -> str:
+    """The module whose fsync can be made to fail. Skips the test where the kernel is not asked."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fault_fsync", "--help"],
+        env={**os.environ, SICK: "none", "PYTHONPATH": PATHS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = (done.stderr.splitlines() or [""])[-1]
+    if "Forbidden" in last:
+        pytest.skip(f"NOT TESTED HERE: no system call can be made to fail: {last}")
+    assert 0 == done.returncode, done.stderr
+    return "fault_fsync"
 
 
 # Servers.

@@ -1,4 +1,4 @@
-"""Disks that are full, that cannot be written, and whose fsync fails."""
+"""Disks that are full, and disks that cannot be written."""
 
 from __future__ import annotations
 
