@@ -23,8 +23,8 @@ def test_two_daemons_share_one_file(
     for daemon in daemons:
         daemon.expect("it lives", lambda d=daemon: bool(d.lives(rig)))
     effects = [
-        rig.submit("sim-tool", "assistants", tools=[name])
-        for name in ("charge", "find")
+        rig.submit("sim-tool", "assistants", tools=[tool])
+        for tool in (charge, find)
         for _ in range(TOOLS)
     ]
     plain = [rig.submit("sim-ok") for _ in range(PLAIN)]
