@@ -186,6 +186,10 @@ class Driver:
             outcome, error = await perform(provider, facts, step, self.read_payloads)
             redaction = self._accounts.redaction
             outcome, error = redaction.outcome(outcome), redaction.error(error)
+        except DatabaseError as away:
+            # All reading comes before the call: nothing was sent.
+            unread = LocalLimit(f"what to send could not be read: {away.message}")
+            return Failed.of(n, operation, unread)
         except MissingCredential as missing:
             error = AuthenticationRefused(missing.message)
             outcome = Failed.of(n, operation, error)
@@ -203,7 +207,10 @@ class Driver:
         if monotonic() - armed < self._options.effect_seconds_max:
             return True
         run_id, fence, life = entry.facts.run.id, entry.facts.fence, self._heart.life.id
-        return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
+        try:
+            return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
+        except DatabaseError:
+            return False
 
     def _mind_account(self, account_id: int, error: UpstreamError | None, now: datetime) -> None:
         gate = self._accounts.gate(account_id)
@@ -256,7 +263,8 @@ class Driver:
         """Run the calls together; each output is committed as soon as it is there."""
         if not await self._fresh(entry, started):
             return await self._not_started(entry, step)
-        tasks = [asyncio.create_task(self._tools.run(entry.facts, n)) for n in step.calls]
+        life = self._heart.life.id
+        tasks = [asyncio.create_task(self._tools.run(entry.facts, n, life)) for n in step.calls]
         kept = True
         try:
             for task in asyncio.as_completed(tasks):

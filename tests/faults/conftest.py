@@ -25,10 +25,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here = [item for item in items if FAULTS in item.path.parents]
     for item in here:
         item.add_marker(pytest.mark.faults)
-    long = [item for item in here if item.get_closest_marker("faults_long") and not LONG]
+    long = [item for item in here if _long(item) and not LONG]
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+def _long(item: pytest.Item) -> bool:
+    """What runs on both databases has its PostgreSQL in the long form."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return bool(item.get_closest_marker("faults_long")) or parameters.get("dialect") == "postgresql"
 
 
 @pytest.fixture

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
 from fault_fsync import SICK
-from psycopg import sql
 from service_rig import ROOT, SECONDS_MAX, Daemon, Rig
 
 from ledger.clock import wait_until
@@ -27,6 +25,12 @@ LONG = os.environ.get("RUNWARD_TEST_FAULTS") == "long"
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join((str(ROOT), str(HERE), str(HERE.parent / "service")))
 COMMAND_SECONDS = 60.0
+
+
+def more(*cases: Any) -> list[Any]:
+    """Parameters that only the long form tries."""
+    given = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case, marks=pytest.mark.faults_long) for case in given]
 
 
 class FaultDaemon(Daemon):
@@ -169,22 +173,6 @@ class OwnPostgres:
     def url(self) -> str:
         """The same before and after a restart."""
         return str(self._server.get_uri())
-
-    def set(self, name: str, value: str) -> None:
-        """Change one setting of the running server."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.SQL(name), value))
-            connection.execute("SELECT pg_reload_conf()")
-
-    def cut_commits(self) -> int:
-        """Terminate the sessions whose COMMIT is under way; says how many."""
-        statement = (
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-            "WHERE pid <> pg_backend_pid() AND state = 'active' AND query = 'COMMIT'"
-        )
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            row = connection.execute(statement).fetchone()
-            return int(row[0]) if row else 0
 
     def kill(self) -> None:
         """SIGKILL to all its processes."""

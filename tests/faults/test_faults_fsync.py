@@ -24,6 +24,7 @@ def sick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.faults_long
 def test_a_submit_whose_commit_failed_is_repeated(
     tmp_path: Path, sick: Path, rig_at: MakeRig
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_daemon_waits_until_the_disk_is_well(
     assert 0 == daemon.drain(), daemon.said
 
 
+@pytest.mark.faults_long
 def test_a_daemon_killed_on_a_sick_disk_leaves_no_effect_to_chance(
     tmp_path: Path, sick: Path, rig_at: MakeRig, start: StartFault, folder: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fault_migrate import POINT, POINTS
-from fault_rig import PATHS, runward
+from fault_rig import PATHS, more, runward
 from service_rig import SECONDS_MAX
 from service_tools import REACHED
 
@@ -25,8 +25,7 @@ STEP_SECONDS = 0.02
     ("command", "point"),
     [
         ("db upgrade", "tables"),
-        *(pytest.param("list", point, marks=pytest.mark.faults_long) for point in POINTS),
-        pytest.param("db upgrade", "guards", marks=pytest.mark.faults_long),
+        *more(("db upgrade", "guards"), *(("list", point) for point in POINTS)),
     ],
 )
 def test_a_killed_migration_is_made_by_the_next_command(
