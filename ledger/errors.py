@@ -28,6 +28,7 @@ RunwardError                    exit  what to do
     │   ├── AuthenticationRefused     401
     │   ├── PermissionRefused         403
     │   ├── ObjectMissing             404 on one object
+    │   ├── ObjectHidden              404 under a credential that may not see the object
     │   ├── ServiceGone               404 on a whole collection
     │   ├── UpstreamConflict          409
     │   ├── ThreadBusy                400 while another run holds the thread
@@ -249,10 +250,17 @@ class ObjectMissing(Refused):
     """Upstream does not know the object."""
 
     run_effect = (
-        "a create: the attempt fails; a read: it is repeated through the settle window, "
-        "then the remote is `lost` and the attempt fails with `remote_missing`"
+        "a create: the attempt fails; a read: it is repeated, then the attempt fails with "
+        "`remote_deleted`, `remote_past_retention`, or `remote_never_confirmed` for a foreign id"
     )
-    remedy = "check that the key belongs to the project that made the object"
+    remedy = "`runward events RUN` has when it was last seen"
+
+
+class ObjectHidden(Refused):
+    """Upstream does not show the object to this credential."""
+
+    run_effect = "keeps its state and waits until its deadline (`blocked: objects_hidden`)"
+    remedy = "set the key that the object was made with, or another of the same project"
 
 
 class ServiceGone(Refused):

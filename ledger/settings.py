@@ -23,6 +23,9 @@ from ledger.errors import ConfigurationError
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 SECRETS_DIR: Final = Path("/run/secrets")
 CONFIG_FILE: Final = "runward.toml"
+RETENTION_SECONDS: Final = {"responses": 600.0}
+"""Some projects keep a background response for about ten minutes (OpenAI's background guide); a
+thread and its messages stay."""
 
 
 def default_database_url() -> str:
@@ -40,6 +43,12 @@ class Profile(BaseModel):
     key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     project: str | None = None
     organization: str | None = None
+    result_retention_seconds: float | None = Field(default=None, ge=1.0, le=31_536_000.0)
+    """So long upstream keeps a result once it is there; by default RETENTION_SECONDS says."""
+
+    def retention_seconds(self, provider: str) -> float | None:
+        """How long results can be read; None for good."""
+        return self.result_retention_seconds or RETENTION_SECONDS.get(provider)
 
 
 APART = ("RUNWARD_TEST_", "RUNWARD_DEMO_")
@@ -84,6 +93,7 @@ class Settings(BaseSettings):
     tools: str | None = None
     redact: str | None = None
     seal_seconds: float = Field(default=60.0, ge=1.0, le=86_400.0)
+    poison_deaths: int = Field(default=3, ge=1, le=100)
     shutdown_grace_seconds: float = Field(default=25.0, ge=0.0, le=600.0)
     log_level: str = Field(
         default="INFO",

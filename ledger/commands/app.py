@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from ledger.commands import daemon, database, demo, doctor, inspecting, proving, runs, submit, tools
+from ledger.commands import (
+    daemon,
+    database,
+    demo,
+    doctor,
+    inspecting,
+    proving,
+    runs,
+    settling,
+    submit,
+    tools,
+)
 from ledger.commands.output import State
 from ledger.commands.simulator import sim
 
@@ -41,7 +52,7 @@ def flags(
     logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
-for module in (submit, runs, inspecting, proving, daemon, doctor, demo):
+for module in (submit, runs, settling, inspecting, proving, daemon, doctor, demo):
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(database.app, name="db")

@@ -79,6 +79,7 @@ def _show_table(run: dict[str, Any]) -> None:
     first = {name: run[name] for name in SHOW_FIRST if run[name] is not None}
     first["upstream_id"] = run["upstream"]["id"]
     first["tags"] = run["tags"] or None
+    first |= _next_lines(run["next"])
     print_one({k: v for k, v in first.items() if v is not None}, form=Format.table)
     for title, name, columns in (
         ("attempts", "attempts_detail", ("number", "cause", "outcome", "error_code", "last_error")),
@@ -88,6 +89,23 @@ def _show_table(run: dict[str, Any]) -> None:
         if run[name]:
             print(f"\n{title}")
             print_rows(run[name], form=Format.table, columns=columns)
+
+
+def _next_lines(following: dict[str, Any]) -> dict[str, Any]:
+    """What happens next, in words; nothing for a run that is over and done with."""
+    if following["step"] == "none":
+        return {}
+    owner = following["owner"]
+    return {
+        "next": f"{following['step']}: {following['why']}",
+        "next_at": following["at"],
+        "waiting_for": following["waiting_for"],
+        "waiting_since": following["since"],
+        "waiting_until": following["until"],
+        "held_by": owner
+        and f"{owner['role']} {owner['life'][:8]} on {owner['host']}, pid {owner['pid']}, "
+        f"fence {owner['fence']}{'' if owner['alive'] else ', dead'}",
+    }
 
 
 def events(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.commands.opening import named_runs, opened
-from ledger.commands.output import Format, confirm, print_rows, say
+from ledger.commands.output import Format, confirm, print_one, print_rows, say
 from ledger.errors import InvalidInput, RunFailed
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Reason = Annotated[str | None, typer.Option(help="Kept in the history.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show; change nothing.")]
 COLUMNS = ("id", "key", "status", "attempts", "error_code")
+PLAN_COLUMNS = ("id", "status", "allowed", "refusal", "effects", "attempts", "tokens")
+CALL_COLUMNS = (
+    "n", "attempt", "tool", "key", "called_at", "outcome_known", "hold", "reuse", "rerun",
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +90,7 @@ def cancel(
     form: Out = Format.table,
 ) -> None:  # fmt: skip
     """Ask for runs to be called off. Any final state may still win."""
-    _each(runs, "cancel", lambda x, name: x.cancel(name, reason=reason), yes, dry_run, form)
+    each(runs, "cancel", lambda x, name: x.cancel(name, reason=reason), yes, dry_run, form)
 
 
 def restart(
@@ -99,21 +103,47 @@ def restart(
     dry_run: DryRun = False,
     form: Out = Format.table,
 ) -> None:
-    """Open the next attempt of runs that ended without completing."""
+    """Open the next attempt of runs that ended without completing.
+
+    --dry-run shows whether that is allowed, what was spent, and what becomes of tools with effects.
+    """
     if effects is not None:
         from ledger.core.policy import parse_effects
 
         parse_effects(effects)
+    if dry_run:
+        _plan_restarts(runs, effects, form)
+        return
 
     def act(ledger: Ledger, name: int) -> Run:
         return ledger.restart(name, effects=effects, reason=reason)
 
-    _each(runs, "restart", act, yes, dry_run, form)
+    each(runs, "restart", act, yes, False, form)
+
+
+def _plan_restarts(names: list[str], effects: str | None, form: Format) -> None:
+    """What the restarts would do: tools with effects first, since those cannot be taken back."""
+    from ledger.service.views import plan_view
+
+    with opened() as ledger:
+        plans = [plan_view(ledger.plan_restart(x, effects=effects)) for x in named_runs(names)]
+    if form == Format.table:
+        for plan in plans:
+            calls = plan.pop("calls")
+            print_one({k: v for k, v in plan.items() if v not in (None, [])}, form=form)
+            if calls:
+                print("\ntools with effects that were called")
+                print_rows(calls, form=form, columns=CALL_COLUMNS)
+    elif len(plans) == 1:
+        print_one(plans[0], form=form)
+    else:
+        print_rows(plans, form=form, columns=PLAN_COLUMNS)
+    say(f"would restart {sum(p['allowed'] for p in plans)} runs; nothing was changed")
 
 
 def recheck(runs: Runs, form: Out = Format.table) -> None:
     """Have upstream's objects read at once, also those of runs which have their verdict."""
-    _each(runs, "recheck", lambda x, name: x.recheck(name), True, False, form)
+    each(runs, "recheck", lambda x, name: x.recheck(name), True, False, form)
 
 
 def note(
@@ -122,10 +152,10 @@ def note(
     form: Out = Format.table,
 ) -> None:
     """Write a remark into a run's history."""
-    _each([run], "note", lambda x, name: x.note(name, text), True, False, form)
+    each([run], "note", lambda x, name: x.note(name, text), True, False, form)
 
 
-def _each(
+def each(
     names: list[str],
     action: str,
     act: Callable[[Ledger, int], Run],
@@ -133,6 +163,7 @@ def _each(
     dry_run: bool,
     form: Format,
 ) -> None:
+    """Do something to each of these runs, after asking where there are several."""
     with opened() as ledger:
         ids = [ledger.run_id(name) for name in named_runs(names)]
         if dry_run:

@@ -36,12 +36,26 @@ Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="K=V")]
 Kind = Annotated[Text, typer.Option(help="Class of the run, for pacing.")]
 Deadline = Annotated[Text, typer.Option(help="As 30m; then the run expires.")]
 Restart = Annotated[Text, typer.Option(help="As expired=3,failed:server_error=2; or none.")]
+RestartDelay = Annotated[
+    Text, typer.Option(help="Wait this long before the first restart by policy, as 10s.")
+]
+RestartBackoff = Annotated[
+    float | None, typer.Option(help="Each further restart waits so many times longer; 2.")
+]
+RestartDelayMax = Annotated[Text, typer.Option(help="But never longer than this; 10m.")]
+RestartTokens = Annotated[
+    int | None,
+    typer.Option("--restart-max-tokens", help="No restart by policy once so many are used."),
+]
 Effects = Annotated[
     Text, typer.Option(help="Restart after tools with effects: hold, reuse or rerun.")
 ]
 OnUnknown = Annotated[
     Text,
-    typer.Option(help="A create whose fate is unknown: fail, or recreate=N, which may pay twice."),
+    typer.Option(
+        help="A create whose reply is lost: fail, which may waste one paid run, or recreate=N, "
+        "which may pay for N+1."
+    ),
 ]
 OnUnknownOutcome = Annotated[
     Text,
@@ -78,6 +92,10 @@ def submit(
     kind: Kind = None,
     deadline: Deadline = None,
     restart: Restart = None,
+    restart_delay: RestartDelay = None,
+    restart_backoff: RestartBackoff = None,
+    restart_delay_max: RestartDelayMax = None,
+    restart_max_tokens: RestartTokens = None,
     effects: Effects = None,
     on_unknown: OnUnknown = None,
     on_unknown_outcome: OnUnknownOutcome = None,
@@ -107,24 +125,36 @@ def submit(
         "kind": kind,
         "deadline": deadline,
         "restart": restart,
+        "restart_delay": restart_delay,
+        "restart_backoff": restart_backoff,
+        "restart_delay_max": restart_delay_max,
+        "restart_max_tokens": restart_max_tokens,
         "effects": effects,
         "on_unknown": on_unknown,
         "on_unknown_outcome": on_unknown_outcome,
         "late_approval": late_approval,
         "forget_request": forget or None,
-        "profile": State.profile if State.profile != "default" else None,
     }
-    requests = _requests(file, {k: v for k, v in flags.items() if v is not None})
     _judge_wait(timeout, drive)
+    _carry_out(
+        _requests(file, flags), tools, form, (timeout, drive) if wait else None, dry_run=dry_run
+    )
+
+
+def _carry_out(
+    requests: list[dict[str, Any]],
+    tools: str | None,
+    form: Format,
+    waits: tuple[str | None, str] | None,
+    *,
+    dry_run: bool,
+) -> None:
     with opened(tools=tools) as ledger:
         if dry_run:
             ledger.check(requests)
             say(f"{len(requests)} requests are in order; nothing was written")
-            return
-        ids = _written(ledger, requests)
-        if wait:
-            ledger.wait_for(ids, timeout=timeout, drive=drive)
-        _report(ledger, ids, form, waited=wait)
+        else:
+            _report(ledger, _written(ledger, requests), form, waits)
 
 
 def _written(ledger: Any, requests: list[dict[str, Any]]) -> list[int]:
@@ -144,9 +174,15 @@ def _judge_wait(timeout: str | None, drive: str) -> None:
     judge_wait(timeout, drive)
 
 
-def _report(ledger: Any, ids: list[int], form: Format, *, waited: bool) -> None:
+def _report(
+    ledger: Any, ids: list[int], form: Format, waits: tuple[str | None, str] | None
+) -> None:
+    """Wait, if asked to with (timeout, drive), and print the runs, or the one result."""
     from ledger.service.views import run_summary
 
+    waited = waits is not None
+    if waits is not None:
+        ledger.wait_for(ids, timeout=waits[0], drive=waits[1])
     runs = [ledger.get(run_id) for run_id in ids]
     if waited and len(runs) == 1 and form == Format.table:
         print(ledger.result(ids[0]))
@@ -173,9 +209,12 @@ def _tags(given: list[str] | None) -> dict[str, str]:
     return tags
 
 
-def _requests(file: str | None, flags: dict[str, Any]) -> list[dict[str, Any]]:
+def _requests(file: str | None, given: dict[str, Any]) -> list[dict[str, Any]]:
     from ledger.core.request import parse_json_request
 
+    flags = {name: value for name, value in given.items() if value is not None}
+    if State.profile != "default":
+        flags["profile"] = State.profile
     if file is None:
         return [flags]
     text = _read(file)

@@ -144,6 +144,7 @@ class EventKind(StrEnum):
     observed = "observed"  # upstream's words, with or without a change of state
     looked = "looked"  # how often we looked since the last event, without news
     trouble = "trouble"  # the first failed look of a streak
+    doubted = "doubted"  # completed with nothing to show: read again before it counts
     result_stored = "result_stored"  # the final output was fetched
     tool_requested = "tool_requested"
     tool_started = "tool_started"
@@ -163,11 +164,14 @@ class EventKind(StrEnum):
     cancel_requested = "cancel_requested"
     cancel_sent = "cancel_sent"
     ended = "ended"  # the ledger's own verdict: deadline, cancel before send, unknown create
-    held = "held"  # a restart that policy allows and effects forbid
+    held = "held"  # a restart that policy allows, and its effects or its tokens forbid
     restarted = "restarted"
     attention = "attention"
     contradiction = "contradiction"  # upstream contradicts a frozen verdict
     settled = "settled"  # a remote is over, or given up as unresolved
+    resolved = "resolved"  # a person looked at what the run was flagged for
+    set_aside = "set_aside"  # too many lives died while they drove it
+    released = "released"  # a person lets lives drive it again
     noted = "noted"
 
 
@@ -181,7 +185,9 @@ class Attention(StrEnum):
     approval_needed = "approval_needed"
     approval_lapsing = "approval_lapsing"
     restart_has_effects = "restart_has_effects"
+    restart_over_tokens = "restart_over_tokens"
     contradiction = "contradiction"
+    result_expiring = "result_expiring"
     result_unreadable = "result_unreadable"
     remote_missing = "remote_missing"
     cancel_unconfirmed = "cancel_unconfirmed"
@@ -189,4 +195,6 @@ class Attention(StrEnum):
     blocked_credentials = "blocked: credentials"
     blocked_quota = "blocked: insufficient_quota"
     blocked_service = "blocked: service_gone"
+    blocked_hidden = "blocked: objects_hidden"
+    poison = "poison"
     unstorable = "unstorable"

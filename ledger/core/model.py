@@ -26,6 +26,8 @@ from ledger.core.lifecycle import FINAL
 from ledger.core.policy import Policy
 from ledger.core.record import record
 
+ACCEPTED = "accepted"
+"""The cause of an attempt that takes upstream's word for an earlier one; `base` is its remote."""
 REQUEST_PAYLOAD = 1
 """Every run's first payload is its request."""
 Scalar = str | int | float | bool | bytes | None
@@ -88,6 +90,7 @@ class Attempt:
     error_code: str | None = None
     error_message: str | None = None
     base: int | None = None
+    not_before: datetime | None = None
 
 
 @record
@@ -118,6 +121,7 @@ class Remote:
     remote_ended_at: datetime | None = None
     expires_at: datetime | None = None
     readable_until: datetime | None = None
+    doubted_at: datetime | None = None
     request_id: str | None = None
 
 
@@ -190,6 +194,8 @@ class Facts:
         for remote in reversed(self.remotes):
             if remote.attempt == self.attempt.number:
                 return remote
+        if self.attempt.cause == ACCEPTED and self.attempt.base is not None:
+            return self.remote(self.attempt.base)
         return None
 
     def remote(self, n: int) -> Remote:

@@ -28,6 +28,8 @@ class Look:
     last: datetime | None = None
     failures: int = 0
     trouble_at: datetime | None = None
+    seen: datetime | None = None
+    """When upstream last showed the object."""
 
 
 def trouble_is_news(look: Look, now: datetime) -> bool:

@@ -17,6 +17,11 @@ DEADLINE_SECONDS_MAX: Final = 30 * 86_400.0
 DEADLINE_SECONDS: Final = 86_400.0
 SETTLE_SECONDS: Final = 30.0
 SETTLE_SECONDS_MAX: Final = 3_600.0
+RESTART_DELAY_SECONDS_MAX: Final = 7 * 86_400.0
+RESTART_BACKOFF_MAX: Final = 100.0
+TOKENS_MAX: Final = 10**12
+UNKNOWN_PRICE: Final = "on_unknown=fail may waste one paid run, recreate=N may pay for N+1"
+"""What each answer to a create of unknown outcome can cost."""
 RESTARTABLE: Final = frozenset({State.expired, State.failed, State.incomplete})
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -51,6 +56,19 @@ class Policy:
     on_unknown_outcome: OnUnknownOutcome = OnUnknownOutcome.hold
     late_approval: LateApproval = LateApproval.refuse
     forget_request: bool = False
+    restart_delay_seconds: float = 0.0
+    restart_backoff: float = 2.0
+    restart_delay_max_seconds: float = 600.0
+    restart_max_tokens: int | None = None
+    result_retention_seconds: float | None = None
+    """So long upstream keeps what is over; None where it keeps it for good."""
+
+    def restart_wait_seconds(self, restarts: int) -> float:
+        """How long a restart waits that follows so many by policy; without chance in it."""
+        if not self.restart_delay_seconds:
+            return 0.0
+        grown = self.restart_delay_seconds * self.restart_backoff ** min(restarts, RESTARTS_MAX)
+        return min(grown, self.restart_delay_max_seconds)
 
     def restart_rule(self, outcome: State, code: str | None) -> RestartRule | None:
         """The first rule for an attempt that ended so; the most specific come first."""
@@ -69,6 +87,11 @@ class Policy:
             "on_unknown_outcome": str(self.on_unknown_outcome),
             "late_approval": str(self.late_approval),
             "forget_request": self.forget_request,
+            "restart_delay_seconds": self.restart_delay_seconds,
+            "restart_backoff": self.restart_backoff,
+            "restart_delay_max_seconds": self.restart_delay_max_seconds,
+            "restart_max_tokens": self.restart_max_tokens,
+            "result_retention_seconds": self.result_retention_seconds,
         }
 
     @classmethod
@@ -84,6 +107,11 @@ class Policy:
             on_unknown_outcome=OnUnknownOutcome(value["on_unknown_outcome"]),
             late_approval=LateApproval(value["late_approval"]),
             forget_request=value.get("forget_request", False),
+            restart_delay_seconds=value["restart_delay_seconds"],
+            restart_backoff=value["restart_backoff"],
+            restart_delay_max_seconds=value["restart_delay_max_seconds"],
+            restart_max_tokens=value["restart_max_tokens"],
+            result_retention_seconds=value["result_retention_seconds"],
         )
 
 
@@ -100,6 +128,10 @@ class PolicyInput:
     on_unknown_outcome: str | None = None
     late_approval: str | None = None
     forget_request: bool | None = None
+    restart_delay: float | str | None = None
+    restart_backoff: float | str | None = None
+    restart_delay_max: float | str | None = None
+    restart_max_tokens: int | str | None = None
 
 
 def judge_policy(given: PolicyInput, default: Policy) -> Policy:
@@ -132,6 +164,8 @@ def judge_policy(given: PolicyInput, default: Policy) -> Policy:
         late_approval=default.late_approval
         if given.late_approval is None
         else parse_word("late_approval", LateApproval, given.late_approval),
+        **_restart_limits(given, default),
+        result_retention_seconds=default.result_retention_seconds,
     )
 
 
@@ -157,15 +191,57 @@ def _restart(given: PolicyInput, default: Policy) -> tuple[RestartRule, ...]:
     return ()
 
 
-def bounded(name: str, value: float, *, low: float, high: float) -> float:
+def _restart_limits(given: PolicyInput, default: Policy) -> dict[str, Any]:
+    """How long restarts wait, and what ends them besides their count."""
+
+    def delay(name: str, text: float | str | None, otherwise: float) -> float:
+        seconds = otherwise if text is None else parse_duration(text)
+        return bounded(name, seconds, low=0.0, high=RESTART_DELAY_SECONDS_MAX)
+
+    backoff, tokens = given.restart_backoff, given.restart_max_tokens
+    return {
+        "restart_delay_seconds": delay(
+            "restart_delay", given.restart_delay, default.restart_delay_seconds
+        ),
+        "restart_delay_max_seconds": delay(
+            "restart_delay_max", given.restart_delay_max, default.restart_delay_max_seconds
+        ),
+        "restart_backoff": default.restart_backoff
+        if backoff is None
+        else bounded(
+            "restart_backoff", _number(backoff), low=1.0, high=RESTART_BACKOFF_MAX, unit=""
+        ),
+        "restart_max_tokens": default.restart_max_tokens if tokens is None else _tokens(tokens),
+    }
+
+
+def _number(value: float | str) -> Any:
+    """A number that may have come as a text; what is none is left for `bounded` to refuse."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _tokens(value: int | str) -> int:
+    if isinstance(value, str):
+        plain = value.isascii() and value.isdigit() and len(value) <= len(str(TOKENS_MAX))
+        value = int(value) if plain else 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= TOKENS_MAX:
+        raise InvalidInput(f"restart_max_tokens must be a whole number from 1 to {TOKENS_MAX}")
+    return value
+
+
+def bounded(name: str, value: float, *, low: float, high: float, unit: str = "seconds") -> float:
     """`value`, if it is a number within the bounds. Raises InvalidInput."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or value != value:  # noqa: PLR0124 - an integer may be too large for isnan
-        raise InvalidInput(f"{name} must be a number of seconds, not {value!r}")
+        raise InvalidInput(f"{name} must be a number{unit and ' of ' + unit}, not {value!r}")
     if not low <= value <= high:
         # An integer may be too large to be shown.
         shown = f", not {value:g}" if -1e300 < value < 1e300 else ""
-        raise InvalidInput(f"{name} must lie between {low:g} and {high:g} seconds{shown}")
+        limits = f"between {low:g} and {high:g}{unit and ' ' + unit}"
+        raise InvalidInput(f"{name} must lie {limits}{shown}")
     return float(value)
 
 

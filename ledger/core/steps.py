@@ -27,6 +27,10 @@ APPROVAL_WARNING_SECONDS: Final = 300.0
 quarter of the time is left, whichever is later."""
 RERUNS_MAX: Final = 5
 """So many times policy lets one call run again: a tool that kills its process must not for ever."""
+UNDER_WAY: Final = " under way"
+"""Ends the `why` of a watch whose step may be having its effect at this moment."""
+ASIDE: Final = "set aside"
+"""The `why`, and the owner, of a watch that no life takes before the run's deadline."""
 RESEND_SECONDS: Final = 5.0
 """Outputs whose submission is in doubt are sent again after this, if upstream still asks."""
 

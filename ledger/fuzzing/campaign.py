@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ledger.clock import monotonic
 from ledger.fuzzing.play import Played, play, shortest
-from ledger.fuzzing.scenarios import SCENARIOS, killed_everywhere
+from ledger.fuzzing.scenarios import SCENARIOS, killed_everywhere, stopped_everywhere
 from ledger.fuzzing.schedule import Schedule, schedule_of
 
 
@@ -42,9 +42,10 @@ def seeds(first: int, count: int) -> Iterator[Played]:
 
 
 def stories(every: int) -> Iterator[Played]:
-    """Each small story with a death at every so many-th point."""
+    """Each small story with a death, and then with a stop, at every so many-th point."""
     for name in SCENARIOS:
         yield from killed_everywhere(name, every=every)
+        yield from stopped_everywhere(name, every=every)
 
 
 def campaign(

@@ -14,13 +14,13 @@ from ledger.core.lifecycle import FINAL
 from ledger.core.model import Facts, Remote
 from ledger.core.reading import MARKER_KEY
 from ledger.core.results import output_text
+from ledger.fuzzing import evidence
 from ledger.fuzzing.tooling import BOOKED, Effect
 from ledger.providers.inprocess import Asked
 from ledger.service.tools import ToolCall
 from ledger.store.facts import REMOTE, RUN, WATCH, load_facts
 from ledger.store.invariants import INVARIANTS, broken
 from ledger.store.queries import EVENT, payloads_of
-from ledger.store.verify import verify
 
 if TYPE_CHECKING:
     from ledger.fuzzing.console import Console
@@ -121,8 +121,7 @@ def after(stage: Stage) -> Iterator[str]:
         offenders = console.read(lambda c, i=invariant: broken(c, i))  # type: ignore[misc]
         if offenders:
             yield f"invariant {invariant.number} broken by {offenders}: {invariant.text}"
-    for fault in console.read(verify).broken:
-        yield f"run {fault.run_id}, event {fault.seq}: {fault.why}"
+    yield from evidence.after(console)
     yield from (f"run {key} is lost" for key in console.runs if not console.known(key))
     ids = console.read(lambda c: [row[0] for row in c.execute(sa.select(RUN.c.id))])
     facts = console.read(lambda c: load_facts(c, ids))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
 from ledger import clock
 from ledger.core.accept import NewRun
 from ledger.core.alphabet import Approval
-from ledger.core.decide import operator
+from ledger.core.decide import accepting, operator, poison
 from ledger.core.decide.calls_by_hand import judge_call, rerun_call
 from ledger.core.hashing import canonical_json
 from ledger.core.model import Facts
@@ -23,11 +23,25 @@ from ledger.fuzzing.process import credentials
 from ledger.fuzzing.schedule import Command, Submit
 from ledger.service.tools import Toolbox
 from ledger.store.facts import load_facts
-from ledger.store.queries import find_run
+from ledger.store.queries import find_run, payloads_of
 from ledger.store.records import Decision, Record, Rejected, Result, Submission, Written
 from ledger.store.store import Store, ensure_account
 
 T = TypeVar("T")
+WHY: Final = "by the schedule"
+COMMANDS: Final = {
+    "cancel": operator.cancel(WHY),
+    "restart": operator.restart_run(None, WHY),
+    "recheck": operator.recheck(),
+    "note": operator.note("seen"),
+    "answer": operator.answer_call("1", b"by hand", is_error=False),
+    "approve": judge_call("1", Approval.approved, WHY),
+    "deny": judge_call("1", Approval.denied, WHY),
+    "rerun": rerun_call("1", WHY),
+    "resolve": accepting.resolve(WHY),
+    "release": poison.release(WHY),
+}
+"""What people do by word alone; `adopt` and `accept` also name an object, or an observation."""
 
 
 class Console:
@@ -103,27 +117,18 @@ class Console:
         return operator.carry_out(facts, command, now=clock.utcnow(), actor="operator")
 
     def _command(self, act: Command, upstream_id: str | None) -> operator.Command | None:
-        match act.what:
-            case "cancel":
-                return operator.cancel("by the schedule")
-            case "restart":
-                return operator.restart_run(None, "by the schedule")
-            case "recheck":
-                return operator.recheck()
-            case "note":
-                return operator.note("seen")
-            case "answer":
-                return operator.answer_call("1", b"by hand", is_error=False)
-            case "approve":
-                return judge_call("1", Approval.approved, "by the schedule")
-            case "deny":
-                return judge_call("1", Approval.denied, "by the schedule")
-            case "rerun":
-                return rerun_call("1", "by the schedule")
-            case "adopt":
-                return operator.adopt_into(upstream_id) if upstream_id else None
-            case _:
-                raise ValueError(f"no command {act.what!r}")
+        if act.what == "adopt":
+            return operator.adopt_into(upstream_id) if upstream_id else None
+        return self._accept(act.key) if act.what == "accept" else COMMANDS[act.what]
+
+    def _accept(self, key: str) -> operator.Command | None:
+        if key not in self.runs:
+            return None
+        run_id = self.runs[key]
+        remote = accepting.contradicting(self.facts(run_id))
+        number = remote.observed if remote else None
+        found = self.read(lambda c: payloads_of(c, run_id, [number] if number else []))
+        return accepting.accept(number, found[number].body if number else None, WHY)
 
     def _put(self, record: Record) -> Result:
         try:

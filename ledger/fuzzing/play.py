@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger import clock, entropy
-from ledger.fuzzing import checks
+from ledger.fuzzing import checks, evidence
 from ledger.fuzzing.console import Console
 from ledger.fuzzing.loop import Scheduler, VirtualClock
 from ledger.fuzzing.process import Process
@@ -28,6 +28,8 @@ from ledger.simulator.scenario import Scenario
 
 LIMIT_SECONDS: Final = 3 * 86_400.0
 """Nothing that is asked for here may take longer than this, in virtual time."""
+SEALED_WITHIN_SECONDS: Final = 300.0
+"""After the last run is over; somebody may be paused until then."""
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder in memory is quicker, no secret
 DURATIONS: Final = {"queued": 0.5, "in_progress": 3.0, "slow": 40.0, "expire": 6.0, "vanish": 3.0}
 log = logging.getLogger("runward")
@@ -68,6 +70,7 @@ class Stage:
         self.dead: list[Process] = []
         self.points = self.born = self.pending = 0
         self._news = True
+        self._quiet_since = LIMIT_SECONDS
         self.seen_events = 0
         self.problems: list[str] = []
         self._crashes = {a.point for a in schedule.acts if isinstance(a, Crash)}
@@ -136,7 +139,11 @@ class Stage:
         if self.pending or not self._news:
             return False
         self._news = False
-        return checks.quiet(self.console)
+        if not checks.quiet(self.console):
+            return False
+        self._quiet_since = min(self._quiet_since, self.clock.now)
+        late = self.clock.now > self._quiet_since + SEALED_WITHIN_SECONDS
+        return late or evidence.sealed(self.console)
 
     # Life and death.
 

@@ -27,7 +27,9 @@ from ledger.store.store import Store
 
 URL: Final = "https://upstream.test/v1"
 LEASE_SECONDS: Final = 60.0
-OPTIONS: Final = Options(concurrency=8, sweep_seconds=5.0, review_seconds=20.0, flush_seconds=60.0)
+OPTIONS: Final = Options(
+    concurrency=8, sweep_seconds=5.0, review_seconds=20.0, flush_seconds=60.0, seal_seconds=15.0
+)
 
 
 def credentials() -> dict[tuple[str, str, str], Credential]:

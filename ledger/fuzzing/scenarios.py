@@ -1,4 +1,4 @@
-"""Small stories in which a life is killed at every single touch of the world."""
+"""Small stories in which a life is killed, or stopped, at every single touch of the world."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from ledger.fuzzing.play import Played, play
-from ledger.fuzzing.schedule import Break, Command, Crash, Schedule, Submit
+from ledger.fuzzing.schedule import Act, Break, Command, Crash, Pause, Schedule, Submit
 from ledger.fuzzing.world import Fault
 
 POLICY: Final = {"deadline": 60, "settle_seconds": 10}
@@ -52,14 +52,34 @@ SCENARIOS: Final = {
 """By name; each is played without a crash first, which tells how many points it has."""
 
 
-def points_of(name: str) -> int:
-    """How many touches of the world a story has when nobody dies."""
-    return play(SCENARIOS[name]).points
+STOPPED_SECONDS: Final = 75.0
+"""Longer than the lease: the life goes on in the belief that its runs are still its own."""
+STOPPED_DEADLINE: Final = 300
+"""A stopped life must find its runs alive when it goes on."""
 
 
 def killed_everywhere(name: str, *, every: int = 1, first: int = 1) -> Iterator[Played]:
     """Play a story once for each point (or every so many-th), with a death there."""
     schedule = SCENARIOS[name]
-    yield play(schedule)
-    for point in range(first, points_of(name) + 1, every):
+    whole = play(schedule)
+    yield whole
+    for point in range(first, whole.points + 1, every):
         yield play(replace(schedule, acts=(*schedule.acts, Crash(point=point))))
+
+
+def stopped_everywhere(name: str, *, every: int = 1, first: int = 1) -> Iterator[Played]:
+    """Play a story with two lives once for each point (or every so many-th): the life that is
+    there stands still for longer than its lease, and goes on."""
+    acts = tuple(_patient(act) for act in SCENARIOS[name].acts)
+    schedule = replace(SCENARIOS[name], lives=2, acts=acts)
+    whole = play(schedule)
+    yield whole
+    for point in range(first, whole.points + 1, every):
+        pause = Pause(point=point, seconds=STOPPED_SECONDS)
+        yield play(replace(schedule, acts=(*acts, pause)))
+
+
+def _patient(act: Act) -> Act:
+    if not isinstance(act, Submit):
+        return act
+    return replace(act, policy={**act.policy, "deadline": STOPPED_DEADLINE})

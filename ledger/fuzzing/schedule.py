@@ -19,6 +19,7 @@ MODELS: Final = (
 )  # fmt: skip
 COMMANDS: Final = (
     "cancel", "cancel", "restart", "recheck", "note", "answer", "adopt", "approve", "deny", "rerun",
+    "accept", "resolve", "release",
 )  # fmt: skip
 POINTS_MAX: Final = 3_000
 REQUESTS_MAX: Final = 120
@@ -127,6 +128,7 @@ def _submit(rng: random.Random, key: str) -> Submit:
     policy: dict[str, Any] = {"deadline": rng.choice((60, 150)), "settle_seconds": 20}
     if rng.random() < 0.4:
         policy["restart"] = rng.choice(("expired=1", "failed:server_error=2,expired=1", "none"))
+        policy["restart_delay"] = rng.choice((0, 5, 40))
     if rng.random() < 0.3:
         policy["on_unknown"] = "recreate=1"
     if rng.random() < 0.3:

@@ -51,7 +51,9 @@ class LoopWriter:
         ticket: asyncio.Future[None] = loop.create_future()
         loop.call_later(self._rng.random() * REST_SECONDS, ticket.set_result, None)
         await ticket
-        return self._committer.run(work)
+        result = self._committer.run(work)
+        self._committed()
+        return result
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due and self._records:

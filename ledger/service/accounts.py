@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from ledger.core.intent import AccountProfile
 from ledger.core.pacing import after_failure
-from ledger.errors import DatabaseError, MissingCredential, Pause, UpstreamError
+from ledger.errors import DatabaseError, MissingCredential, ObjectMissing, Pause, UpstreamError
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
 from ledger.service.redacting import Redaction
@@ -19,7 +21,11 @@ from ledger.settings import Settings
 from ledger.store.store import stop_account
 from ledger.store.writer import Writer
 
+log = logging.getLogger("runward")
 PROBE_SECONDS: Final = 60.0
+HIDDEN_OBJECTS: Final = 3
+HIDDEN_WITHIN: Final = timedelta(seconds=120)
+"""So many objects that are missing at once, and none that is not, speak of the credential."""
 FAMILIES: Final = ("responses", "assistants")
 
 
@@ -32,6 +38,7 @@ class AccountRecord:
     base_url: str
     project: str
     profile: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,7 @@ class Gate:
     not_before: datetime | None = None
     failures: int = 0
     stopped: str | None = None
+    missing: dict[tuple[int, int], datetime] = field(default_factory=dict)
 
     def enter(self, now: datetime) -> datetime | None:
         """None to go on, or the time to wait for. A stopped account lets one probe a minute in."""
@@ -124,7 +132,25 @@ class Accounts:
             base_url=row.base_url,
             project=row.project,
             profile=row.profile,
+            fingerprint=row.fingerprint,
         )
+
+    def mind(
+        self, account_id: int, error: UpstreamError | None, now: datetime, rng: random.Random
+    ) -> bool:
+        """Take in how a call went; says whether a stopped account works again."""
+        gate = self.gate(account_id)
+        if error is None:
+            back = gate.worked()
+            if back:
+                self.marks[account_id] = None
+            return back
+        was_stopped = gate.stopped
+        gate.failed(error, now, rng.random())
+        if gate.stopped and not was_stopped:
+            log.error("account %s stopped: %s", account_id, error.message)
+            self.marks[account_id] = gate.stopped
+        return False
 
     async def write_marks(self, writer: Writer, now: datetime) -> None:
         """After what the calls brought: a mark that fails costs nothing, and is made later."""
@@ -158,6 +184,26 @@ class Accounts:
         for gate in self._gates.values():
             if gate.not_before is not None:
                 gate.not_before += min(by, timedelta(0))
+
+    def sees(
+        self,
+        account: AccountRecord,
+        place: tuple[int, int],
+        error: UpstreamError | None,
+        now: datetime,
+    ) -> bool:
+        """Whether a 404 on a confirmed object may be believed: the credential is the one that the
+        account was made with, and upstream shows it some other object."""
+        gate = self.gate(account.id)
+        if error is None:
+            gate.missing.clear()
+        if not isinstance(error, ObjectMissing):
+            return True
+        recent = {p: at for p, at in gate.missing.items() if now - at < HIDDEN_WITHIN}
+        gate.missing = {**recent, place: now}
+        credential = self._credentials.get((account.provider, account.base_url, account.project))
+        same = credential is None or account.fingerprint in ("", credential.fingerprint)
+        return same and len(gate.missing) < HIDDEN_OBJECTS
 
     async def close(self) -> None:
         """Close all providers."""

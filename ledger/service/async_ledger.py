@@ -13,6 +13,7 @@ from typing import Any, Self
 from ledger.clock import pause
 from ledger.core.anchor import Anchor
 from ledger.core.model import Run
+from ledger.core.restart_plan import RestartPlan
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
 from ledger.store.verify import Verified
@@ -135,6 +136,22 @@ class AsyncLedger:
     ) -> Run:
         """See Ledger.restart."""
         return await asyncio.to_thread(self.sync.restart, run, effects=effects, reason=reason)
+
+    async def accept(self, run: RunName, *, reason: str) -> Run:
+        """See Ledger.accept."""
+        return await asyncio.to_thread(self.sync.accept, run, reason=reason)
+
+    async def resolve(self, run: RunName, *, reason: str) -> Run:
+        """See Ledger.resolve."""
+        return await asyncio.to_thread(self.sync.resolve, run, reason=reason)
+
+    async def release(self, run: RunName, *, reason: str | None = None) -> Run:
+        """See Ledger.release."""
+        return await asyncio.to_thread(self.sync.release, run, reason=reason)
+
+    async def plan_restart(self, run: RunName, *, effects: str | None = None) -> RestartPlan:
+        """See Ledger.plan_restart."""
+        return await asyncio.to_thread(self.sync.plan_restart, run, effects=effects)
 
     async def answer(
         self, run: RunName, call_id: str, output: str, *, is_error: bool = False

@@ -6,13 +6,19 @@ import asyncio
 import functools
 import logging
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from ledger.core.decide.poison import set_aside
 from ledger.core.model import Facts
 from ledger.service.heart import Heart
 from ledger.service.options import Options
 from ledger.store import claims
+from ledger.store.records import Decision
 from ledger.store.store import Store
 from ledger.store.writer import Writer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 log = logging.getLogger("runward")
 
@@ -24,6 +30,8 @@ class Claimer:
         self._store, self._writer, self._heart, self._options = store, writer, heart, options
         self._gone: list[str] = []
         self._share = 0
+        self._now: datetime | None = None
+        self._deaths_max = options.poison_deaths
 
     async def judge_lives(self, now: datetime) -> None:
         """Bury who is dead, and remember whose runs may be taken until the next time."""
@@ -33,7 +41,7 @@ class Claimer:
         )
         for other in dead:
             log.warning("life %s is dead; its runs are taken over", other[:8])
-            bury = functools.partial(claims.bury, lives=self._store.lives, life_id=other, now=now)
+            bury = functools.partial(self._bury, other, now)
             await self._writer.transact(bury)
             await asyncio.to_thread(self._store.lives.clear, other)
         for other in overdue:
@@ -42,7 +50,24 @@ class Claimer:
             )
             if await self._writer.transact(end):
                 log.warning("life %s let its lease run out; its runs are taken over", other[:8])
-        self._gone, self._share = dead, 0
+        self._gone, self._share, self._now = dead, 0, now
+
+    def _bury(self, other: str, now: datetime, connection: Connection) -> None:
+        """Free a dead life's runs, and set aside what has killed too many, in one transaction."""
+        driven = claims.bury(connection, lives=self._store.lives, life_id=other, now=now)
+        doomed = {n: lives for n, lives in driven.items() if len(lives) >= self._deaths_max}
+        for run_id, lives in doomed.items():
+            log.error("run %s is set aside: lives died driving it: %s", run_id, " ".join(lives))
+        actor = f"life:{self._heart.life.id}"
+        records = [
+            Decision(
+                run_id=run_id,
+                decide=functools.partial(set_aside, lives=lives, now=now, actor=actor),
+            )
+            for run_id, lives in doomed.items()
+        ]
+        if records:
+            self._store.all_or_none(records)(connection)
 
     async def claim(self, owned: int) -> tuple[list[Facts], bool]:
         """Take what there is room for beside the `owned`; says whether there may be more."""
@@ -55,6 +80,7 @@ class Claimer:
             dead=self._gone,
             limit=room,
             only=self._options.only,
+            now=self._now,
         )
         claimed = await self._writer.transact(claim)
         return claimed, len(claimed) == self._options.claim_max

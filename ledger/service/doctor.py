@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ledger.clock import utcnow
+from ledger.core.policy import UNKNOWN_PRICE
 from ledger.service.accounts import FAMILIES, account_profile
 from ledger.service.workers import daemon_alive
+from ledger.store import findings
 from ledger.store.claims import count_watched
 from ledger.store.invariants import INVARIANTS, broken
 from ledger.store.queries import accounts, counts
@@ -42,7 +45,36 @@ def examine(ledger: Ledger) -> Iterator[Finding]:
         f"{flagged} runs",
         "runward list -q attention:true" if flagged else "",
     )
+    yield from _unsettled(ledger)
     yield from _invariants(ledger)
+
+
+def _unsettled(ledger: Ledger) -> Iterator[Finding]:
+    """What waits for a person, kind by kind: how many, the oldest, and what settles it."""
+    yield _pending(
+        "unresolved creates",
+        ledger.store.read(findings.unresolved_creates),
+        "creates whose reply was lost",
+        f"{UNKNOWN_PRICE}; runward adopt ID --run {{run}} says which object it made, runward "
+        "resolve {run} --reason TEXT takes the loss",
+    )
+    for kind in findings.FLAGGED:
+        found = ledger.store.read(lambda c, k=kind: findings.flagged(c, k))  # type: ignore[misc]
+        yield _pending(kind.name, found, kind.what, kind.fix)
+    now = utcnow()
+    yield _pending(
+        "results expiring",
+        ledger.store.read(lambda c: findings.expiring(c, now)),
+        "objects that upstream may drop before their result is here",
+        "runward show {run} says what it waits for; runward daemon fetches it",
+    )
+
+
+def _pending(name: str, found: findings.Pending | None, what: str, fix: str) -> Finding:
+    if found is None:
+        return Finding(name, True, "none")
+    oldest = f"the oldest is run {found.run_id} of {found.since.isoformat(timespec='seconds')}"
+    return Finding(name, False, f"{found.count}: {what}; {oldest}", fix.format(run=found.run_id))
 
 
 def _credentials(ledger: Ledger) -> Iterator[Finding]:

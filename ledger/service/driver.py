@@ -17,6 +17,7 @@ from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.plan import next_step
+from ledger.core.plan.urgency import fetch_by, in_time, last_chance
 from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
     AuthenticationRefused,
@@ -24,13 +25,12 @@ from ledger.errors import (
     LocalLimit,
     MissingCredential,
     NotAllowed,
-    UpstreamError,
 )
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
 from ledger.service.options import Options
-from ledger.service.perform import perform, source_of
+from ledger.service.perform import hidden, perform, source_of
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
 from ledger.service.usage import Usage
@@ -120,7 +120,12 @@ class Driver:
             return now + timedelta(seconds=1)
         if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
             return None
-        return self._accounts.gate(entry.facts.run.account_id).enter(now)
+        gate = self._accounts.gate(entry.facts.run.account_id)
+        paused, by = gate.enter(now), fetch_by(entry.facts, entry.look)
+        if paused is None or by is None or gate.stopped is not None:
+            return paused
+        # A result that is about to be dropped is fetched, whatever politeness says.
+        return None if last_chance(paused, now, by) else in_time(paused, now, by)
 
     async def _advance(self, entry: Entry, step: Step, context: Context) -> bool:
         """Do one step. False when the run is not ours any more."""
@@ -186,6 +191,10 @@ class Driver:
             outcome, error = await perform(provider, facts, step, self.read_payloads)
             redaction = self._accounts.redaction
             outcome, error = redaction.outcome(outcome), redaction.error(error)
+            if not isinstance(step, Create) and facts.remote(n).observed_at is not None:
+                place = (facts.run.id, n)
+                if not self._accounts.sees(account, place, error, self._clock()):
+                    outcome, error = hidden(n, operation, error)
         except DatabaseError as away:
             # All reading comes before the call: nothing was sent.
             unread = LocalLimit(f"what to send could not be read: {away.message}")
@@ -197,7 +206,8 @@ class Driver:
         now = self._clock()
         seconds = monotonic() - started
         self.usage.count(now, facts.run.account_id, operation, name, seconds)
-        self._mind_account(facts.run.account_id, error, now)
+        if self._accounts.mind(facts.run.account_id, error, now, self._rng):
+            self.on_account_back(facts.run.account_id)
         return outcome
 
     async def _fresh(self, entry: Entry, armed: float) -> bool:
@@ -211,19 +221,6 @@ class Driver:
             return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
         except DatabaseError:
             return False
-
-    def _mind_account(self, account_id: int, error: UpstreamError | None, now: datetime) -> None:
-        gate = self._accounts.gate(account_id)
-        if error is None:
-            if gate.worked():
-                self._accounts.marks[account_id] = None
-                self.on_account_back(account_id)
-            return
-        was_stopped = gate.stopped
-        gate.failed(error, now, self._rng.random())
-        if gate.stopped and not was_stopped:
-            log.error("account %s stopped: %s", account_id, error.message)
-            self._accounts.marks[account_id] = gate.stopped
 
     async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
         """Take an outcome in. False when the run is not ours any more."""

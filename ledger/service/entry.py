@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ledger.clock import boottime
 from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
 from ledger.core.pacing import Look, after_failure, next_look, trouble_is_news
+from ledger.core.plan.urgency import URGENT_SECONDS, fetch_by, in_time
+
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 STEP_SECONDS_MIN: Final = 2.0
 """Clocks that are slewed, and passes that are late, differ by less."""
@@ -33,6 +36,7 @@ class Agenda:
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
         self._heap: list[tuple[datetime, int]] = []
+        self._ready: list[tuple[datetime, datetime, int]] = []
 
     def put(self, entry: Entry) -> None:
         """Add a run, or replace what was known of it."""
@@ -72,23 +76,40 @@ class Agenda:
         self._heap = [(due + back, run_id) for due, run_id in self._heap]
 
     def pop_due(self, now: datetime) -> Entry | None:
-        """The next entry that is due and not busy."""
+        """The next entry that is due and not busy; first of all, one whose result may be dropped
+        upstream before long."""
         while self._heap and self._heap[0][0] <= now:
             due, run_id = heapq.heappop(self._heap)
-            entry = self.entries.get(run_id)
-            if entry is not None and entry.due == due and not entry.busy:
+            entry = self._planned(due, run_id)
+            if entry is not None:
+                by = fetch_by(entry.facts, entry.look)
+                urgent = by is not None and (by - now).total_seconds() < URGENT_SECONDS
+                heapq.heappush(self._ready, (by if by and urgent else NEVER, due, run_id))
+        while self._ready:
+            _, due, run_id = heapq.heappop(self._ready)
+            entry = self._planned(due, run_id)
+            if entry is not None:
                 return entry
         return None
 
     def next_due(self) -> datetime | None:
         """When the next entry is due."""
+        while self._ready:
+            _, due, run_id = self._ready[0]
+            if self._planned(due, run_id) is not None:
+                return due
+            heapq.heappop(self._ready)
         while self._heap:
             due, run_id = self._heap[0]
-            entry = self.entries.get(run_id)
-            if entry is not None and entry.due == due and not entry.busy:
+            if self._planned(due, run_id) is not None:
                 return due
             heapq.heappop(self._heap)
         return None
+
+    def _planned(self, due: datetime, run_id: int) -> Entry | None:
+        """The entry behind a heap item, unless the item is stale or the entry busy."""
+        entry = self.entries.get(run_id)
+        return entry if entry is not None and entry.due == due and not entry.busy else None
 
 
 class ClockSteps:
@@ -118,6 +139,7 @@ def look_after(
             retry_after_seconds=outcome.reply.retry_after_seconds,
             spread=spread,
         )
+        due = in_time(due, now, fetch_by(facts, look))
         troubled = now if trouble_is_news(look, now) else look.trouble_at
         return replace(look, next_at=due, failures=failures, last=now, trouble_at=troubled)
     counted = (
@@ -137,4 +159,5 @@ def look_after(
         tail=facts.run.final,
         spread=spread,
     )
-    return replace(counted, next_at=due, failures=0, last=now)
+    seen = replace(counted, failures=0, last=now, seen=now)
+    return replace(seen, next_at=in_time(due, now, fetch_by(facts, seen)))

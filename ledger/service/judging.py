@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ledger.core.accept import Adoption, NewRun
@@ -24,17 +25,7 @@ from ledger.service.accounts import Credential, account_profile, resolve
 from ledger.service.tools import Tool
 from ledger.settings import Settings
 
-POLICY_FIELDS = (
-    "restart",
-    "effects",
-    "on_unknown",
-    "deadline",
-    "settle_seconds",
-    "poll_seconds",
-    "on_unknown_outcome",
-    "late_approval",
-    "forget_request",
-)
+POLICY_FIELDS = tuple(entry.name for entry in fields(PolicyInput))
 
 
 class Judge:
@@ -64,7 +55,7 @@ class Judge:
         profile = request.pop("profile", None) or self.profile
         tags = judge_tags(request.pop("tags", None) or {})
         kind = request.pop("kind", None)
-        policy = self.policy(request)
+        policy = self.policy(request, self._retention(provider, profile))
         request["tools"] = _declared(request.get("tools"), provider)
         body = judge_request(provider, {k: v for k, v in request.items() if v is not None})
         credential = self.credential(provider, profile)
@@ -106,7 +97,7 @@ class Judge:
         tags = judge_tags(settings.pop("tags", None) or {})
         if settings.get("forget_request"):
             raise InvalidInput("an adopted run has no request to forget")
-        policy = self.policy(settings, restart="none")
+        policy = self.policy(settings, self._retention(provider, profile), restart="none")
         if settings:
             raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")
         kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
@@ -123,7 +114,14 @@ class Judge:
         )
         return new, profile
 
-    def policy(self, request: dict[str, Any], *, restart: str | None = None) -> Policy:
+    def _retention(self, provider: str, profile: str) -> float | None:
+        """How long results can be read upstream."""
+        judge_provider(provider)
+        return self._settings.profile(profile).retention_seconds(provider)
+
+    def policy(
+        self, request: dict[str, Any], retention: float | None, *, restart: str | None = None
+    ) -> Policy:
         """Take the policy's fields out of a request and judge them over the configured ones."""
         given = PolicyInput(**{name: request.pop(name, None) for name in POLICY_FIELDS})
         default = Policy(
@@ -131,6 +129,7 @@ class Judge:
             deadline_seconds=parse_duration(self._settings.deadline),
             settle_seconds=self._settings.settle_seconds,
             poll_seconds=self._settings.poll_seconds,
+            result_retention_seconds=retention,
         )
         return judge_policy(given, default)
 

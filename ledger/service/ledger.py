@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
 from ledger.core.accept import NewRun
 from ledger.core.anchor import Anchor
+from ledger.core.decide.missing import LOST
+from ledger.core.explain import explain
 from ledger.core.model import Facts, Run
 from ledger.core.query import parse_query
 from ledger.core.request import judge_number
@@ -27,14 +29,18 @@ from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
 from ledger.service.tools import Tool, Toolbox
-from ledger.service.views import event_view, run_whole
+from ledger.service.views import event_view, next_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
 from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of
 from ledger.store.records import Record, Rejected, Result, Submission, Written
 from ledger.store.store import Store, ensure_account
+from ledger.store.surroundings import surroundings
 from ledger.store.verify import Verified, verify
 from ledger.store.writer import ThreadWriter
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 T = TypeVar("T")
 SUBMIT_MAX = 10_000
@@ -119,7 +125,8 @@ class Ledger(Operations):
 
         A known key with the same request gives the existing run, with another one raises Conflict.
         Further arguments: `provider`, `tags`, `kind`, `deadline` (seconds or "45m"), `restart`
-        ("expired=2,failed:server_error=1"), `effects`, `on_unknown`, `on_unknown_outcome`,
+        ("expired=2,failed:server_error=1"), `restart_delay` and `restart_delay_max` (as "10s"),
+        `restart_backoff`, `restart_max_tokens`, `effects`, `on_unknown`, `on_unknown_outcome`,
         `late_approval`, `settle_seconds`, `poll_seconds`, `profile`; all others are the request's
         own fields. Raises InvalidInput, SecretInRequest, MissingCredential, Conflict,
         DatabaseError.
@@ -197,9 +204,18 @@ class Ledger(Operations):
 
     def show(self, run: RunName) -> dict[str, Any]:
         """Everything about one run, as plain values."""
-        facts = self.facts(run)
-        run_id, numbers = facts.run.id, list(range(1, facts.run.payload_seq + 1))
-        return run_whole(facts, self.store.read(lambda c: payloads_of(c, run_id, numbers)))
+        run_id, lives, now = self.run_id(run), self.store.lives, utcnow()
+
+        def read(connection: Connection) -> dict[str, Any]:
+            facts = one(connection, run_id)
+            numbers = list(range(1, facts.run.payload_seq + 1))
+            around = surroundings(connection, lives, facts, now)
+            return {
+                **run_whole(facts, payloads_of(connection, run_id, numbers)),
+                "next": next_view(explain(facts, around), around),
+            }
+
+        return self.store.read(read)
 
     def runs(self, query: str = "", *, limit: int = 100, before: int | None = None) -> list[Run]:
         """Runs that match a query, the newest first; `before` continues below that number."""
@@ -233,7 +249,7 @@ class Ledger(Operations):
         if not state.final:
             raise StillPending(f"run {state.id} is {state.state}", hint=f"runward wait {state.id}")
         if state.state != "completed":
-            kind = RunLost if state.error_code == "remote_missing" else RunFailed
+            kind = RunLost if state.error_code in LOST else RunFailed
             what = ": ".join(x for x in (state.error_code, state.error_message) if x)
             raise kind(f"run {state.id} {state.state}{': ' + what if what else ''}")
         number = state.result

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
 from ledger.core.alphabet import Approval
+from ledger.core.decide import accepting, poison
 from ledger.core.decide import calls_by_hand as by_hand
 from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
-from ledger.errors import Conflict, NotAllowed
-from ledger.store.queries import remote_holder
+from ledger.core.restart_plan import RestartPlan, plan_restart
+from ledger.errors import Conflict, InvalidInput, NotAllowed
+from ledger.store.queries import one, payloads_of, remote_holder
 from ledger.store.records import Decision, Record, Submission
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from ledger.store.store import Store
 
 RunName = Run | int | str
+
+
+def judge_reason(reason: str) -> str:
+    """A reason that can be read later. Raises InvalidInput."""
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidInput("give a reason: it is kept in the history")
+    return reason
 
 
 class Operations:
@@ -56,6 +65,13 @@ class Operations:
         chosen = parse_effects(effects) if effects else None
         return self.command(run, commands.restart_run(chosen, reason))
 
+    def plan_restart(self, run: RunName, *, effects: str | None = None) -> RestartPlan:
+        """What `restart` would do with a run as it is now; changes nothing. Raises NotFound."""
+        chosen = parse_effects(effects) if effects else None
+        run_id = self.run_id(run)
+        facts = self.store.read(lambda c: one(c, run_id))
+        return plan_restart(facts, chosen, now=utcnow())
+
     def answer(self, run: RunName, call_id: str, output: str, *, is_error: bool = False) -> Run:
         """Give the output of a tool call that waits for a person."""
         done = commands.answer_call(call_id, output.encode("utf-8", "replace"), is_error=is_error)
@@ -91,6 +107,31 @@ class Operations:
         What is found changes no verdict: a contradiction is flagged for a person.
         """
         return self.command(run, commands.recheck())
+
+    def accept(self, run: RunName, *, reason: str) -> Run:
+        """Take what upstream said after the verdict for the new verdict, as an attempt of its own.
+
+        The result is the stored observation; that of a thread run is fetched by the next life.
+        Raises NotAllowed where upstream contradicts nothing, and for a run that completed.
+        """
+        run_id, why = self.run_id(run), judge_reason(reason)
+        facts = self.store.read(lambda c: one(c, run_id))
+        remote = accepting.contradicting(facts)
+        number = remote.observed if remote else None
+        found = self.store.read(lambda c: payloads_of(c, run_id, [number] if number else []))
+        body = found[number].body if number else None
+        return self.command(run_id, accepting.accept(number, body, why))
+
+    def resolve(self, run: RunName, *, reason: str) -> Run:
+        """Say that somebody has looked at what a run is flagged for; its verdict stays.
+
+        Raises NotAllowed for a run without a flag, and for a flag that goes with its reason.
+        """
+        return self.command(run, accepting.resolve(judge_reason(reason)))
+
+    def release(self, run: RunName, *, reason: str | None = None) -> Run:
+        """Let lives drive a run again that was set aside because they died driving it."""
+        return self.command(run, poison.release(reason))
 
     def command(self, run: RunName, command: commands.Command) -> Run:
         """Carry out an operator's command on the run as it is at that moment."""

@@ -18,6 +18,8 @@ class Options:
     claim_max: int = 1_000
     effect_seconds_max: float = 2.0
     grace_seconds: float = 25.0
+    poison_deaths: int = 3
+    """So many lives that die in the same step of a run set it aside."""
     only: tuple[int, ...] | None = None
 
 

@@ -11,7 +11,7 @@ from ledger.core.intent import Address, Intent, Output
 from ledger.core.model import REQUEST_PAYLOAD, Facts, Remote
 from ledger.core.outcome import Failed, Found, Harvested, Observed, Outcome
 from ledger.core.steps import Cancel, Create, Harvest, Observe, Search, Step, Submit
-from ledger.errors import UpstreamError
+from ledger.errors import ObjectHidden, UpstreamError
 from ledger.providers.seam import Provider
 
 ReadPayloads = Callable[[int, Sequence[int]], Mapping[int, bytes]]
@@ -34,6 +34,15 @@ async def perform(
         return await _call(provider, facts, step, read), None
     except UpstreamError as error:
         return Failed.of(n, type(step).__name__.lower(), error), error
+
+
+def hidden(n: int, operation: str, error: UpstreamError | None) -> tuple[Outcome, UpstreamError]:
+    """A 404 that proves nothing: it may be the credential that upstream does not show it to."""
+    told = ObjectHidden(
+        f"{error.message if error else operation}; this credential may not see the object",
+        reply=error.reply if error else None,
+    )
+    return Failed.of(n, operation, told), told
 
 
 async def _call(provider: Provider, facts: Facts, step: Step, read: ReadPayloads) -> Outcome:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ledger.core.following import Next, Surroundings
 from ledger.core.model import Attempt, Facts, Remote, Run, ToolCall
+from ledger.core.restart_plan import RestartPlan
 from ledger.core.results import output_text
 from ledger.store.queries import StoredPayload
 
@@ -36,6 +38,57 @@ def run_summary(run: Run) -> dict[str, Any]:
         "finished_at": _time(run.finished_at),
         "deadline_at": _time(run.deadline_at),
         "cancel_requested_at": _time(run.cancel_requested_at),
+    }
+
+
+def next_view(following: Next, around: Surroundings) -> dict[str, Any]:
+    """What happens next, and who holds the run."""
+    owner = around.owner
+    return {
+        "step": following.step,
+        "at": _time(following.at),
+        "why": following.why,
+        "waiting_for": _text(following.waiting_for),
+        "since": _time(following.since),
+        "until": _time(following.until),
+        "owner": owner
+        and {
+            "life": owner.life,
+            "role": owner.role,
+            "host": owner.host,
+            "pid": owner.pid,
+            "fence": owner.fence,
+            "alive": owner.alive,
+            "heartbeat_at": _time(owner.heartbeat_at),
+        },
+    }
+
+
+def plan_view(plan: RestartPlan) -> dict[str, Any]:
+    """What a restart would do."""
+    return {
+        "id": plan.run_id,
+        "status": str(plan.state),
+        "allowed": plan.allowed,
+        "refusal": plan.refusal,
+        "effects": str(plan.effects),
+        "attempts": plan.attempts,
+        "tokens": plan.tokens,
+        "continues_from": plan.continues_id,
+        "waits_for": list(plan.waits_for),
+        "deadline_at": _time(plan.deadline_at),
+        "calls": [
+            {
+                "n": call.n,
+                "attempt": call.attempt,
+                "tool": call.tool,
+                "key": call.key,
+                "called_at": _time(call.called_at),
+                "outcome_known": call.outcome_known,
+                **call.consequences,
+            }
+            for call in plan.calls
+        ],
     }
 
 

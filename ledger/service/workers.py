@@ -38,6 +38,7 @@ def make_reconciler(
         "concurrency": settings.concurrency,
         "grace_seconds": settings.shutdown_grace_seconds,
         **({"seal_seconds": settings.seal_seconds} if role == "daemon" else {}),
+        "poison_deaths": settings.poison_deaths,
         **options,
     }
     life = Life(

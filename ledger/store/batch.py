@@ -210,8 +210,9 @@ class Batch:
             RUN.c.version * (1 << FENCE_SHIFT),
             sa.literal(now, WATCH.c.due_at.type),
             sa.literal("evidence"),
+            sa.literal(""),
         ).where(RUN.c.id == run_id, ~watched.exists())
-        names = ["run_id", "owner", "fence", "due_at", "why"]
+        names = ["run_id", "owner", "fence", "due_at", "why", "deaths"]
         connection.execute(sa.insert(WATCH).from_select(names, again))
 
     def add_evidence(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.core.model import Facts
+from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.store.facts import RUN, WATCH, load_facts
 from ledger.store.lives import WORKER, Lives
 
@@ -24,17 +25,23 @@ def claim(
     dead: Sequence[str],
     limit: int = CLAIM_MAX,
     only: Sequence[int] | None = None,
+    now: datetime | None = None,
 ) -> list[Facts]:
     """Take runs that nobody owns, or whose owner is dead; the most urgent first.
 
-    A life that was declared ended meanwhile gets none: they would be nobody's for ever.
+    A life that was declared ended meanwhile gets none: they would be nobody's for ever. What was
+    set aside is left alone until its deadline, which only ends it.
     """
     if _ended(connection, life_id):
         return []
     # Without the empty IN, which SQLite answers by reading the whole index.
-    nobody = WATCH.c.owner.is_(None)
-    free = sa.or_(nobody, WATCH.c.owner.in_(dead)) if dead else nobody
-    candidate = sa.select(WATCH.c.run_id).where(free)
+    free: list[sa.ColumnElement[bool]] = [WATCH.c.owner.is_(None)]
+    if dead:
+        free.append(WATCH.c.owner.in_(dead))
+    if now is not None:
+        late = sa.select(RUN.c.id).where(RUN.c.id == WATCH.c.run_id, RUN.c.deadline_at <= now)
+        free.append(sa.and_(WATCH.c.owner == ASIDE, late.exists()))
+    candidate = sa.select(WATCH.c.run_id).where(sa.or_(*free))
     if only is not None:
         candidate = candidate.where(WATCH.c.run_id.in_(only))
     chosen = (
@@ -88,11 +95,25 @@ def release(
     connection.execute(statement)
 
 
-def bury(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> None:
+def bury(
+    connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime
+) -> dict[int, list[str]]:
     """End a dead life and free its runs, together: an ended life is never judged again, so what
-    it still owned would be nobody's for ever."""
+    it still owned would be nobody's for ever.
+
+    Returns the runs that it was driving when it died, each with the lives that died in the same
+    step, this one included: a run that only waited is not suspected.
+    """
     lives.end(connection, life_id, "died", now)
+    driven = (
+        sa.update(WATCH)
+        .where(WATCH.c.owner == life_id, WATCH.c.why.endswith(UNDER_WAY))
+        .values(deaths=sa.func.trim(WATCH.c.deaths + f" {life_id}"))
+        .returning(WATCH.c.run_id, WATCH.c.deaths)
+    )
+    found = {row[0]: row[1].split() for row in connection.execute(driven)}
     release(connection, life_id)
+    return found
 
 
 def bury_overdue(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> bool:

@@ -23,6 +23,7 @@ from ledger.core.model import (
     ToolCall,
 )
 from ledger.core.record import evolve
+from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.entropy import random_bytes
 from ledger.store.direct import execute
 from ledger.store.heads import Head
@@ -228,10 +229,10 @@ class Pen:
         if watched:
             assert head is not None
             if change.why != head.why:
-                rows["watch"].append(plan)
+                rows["watch"].append(plan | _ownership(change, head))
             return head.fence
         fence = run.version << FENCE_SHIFT
-        rows["watch+"].append({**plan, "owner": None, "fence": fence})
+        rows["watch+"].append({**plan, "owner": None, "fence": fence, "deaths": ""})
         return fence
 
     def _flush(self, connection: sa.Connection, rows: Rows) -> None:
@@ -248,6 +249,16 @@ class Pen:
         self._watch.insert(connection, rows["watch+"])
         self._watch.update(connection, rows["watch"])
         self._watch.delete(connection, rows["watch-"])
+
+
+def _ownership(change: Change, head: Head) -> dict[str, Any]:
+    """What a new plan does to the count of deaths and, for a run set aside, to its owner."""
+    if change.why.endswith(UNDER_WAY):
+        return {}
+    if change.why == ASIDE:
+        # Owned by nobody who lives: no claim finds it, and claims need not ask.
+        return {"deaths": "", "owner": ASIDE}
+    return {"deaths": "", "owner": None} if head.owner == ASIDE else {"deaths": ""}
 
 
 def _as_stored(event: EventDraft) -> EventDraft:

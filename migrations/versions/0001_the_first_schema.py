@@ -211,7 +211,9 @@ def upgrade() -> None:
                 "approval_needed",
                 "approval_lapsing",
                 "restart_has_effects",
+                "restart_over_tokens",
                 "contradiction",
+                "result_expiring",
                 "result_unreadable",
                 "remote_missing",
                 "cancel_unconfirmed",
@@ -219,6 +221,8 @@ def upgrade() -> None:
                 "blocked: credentials",
                 "blocked: insufficient_quota",
                 "blocked: service_gone",
+                "blocked: objects_hidden",
+                "poison",
                 "unstorable",
                 name="needs_attention",
                 native_enum=False,
@@ -275,7 +279,7 @@ def upgrade() -> None:
             name=op.f("ck_run_error_origin"),
         ),
         sa.CheckConstraint(
-            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'approval_needed' OR needs_attention = 'approval_lapsing' OR needs_attention = 'restart_has_effects' OR needs_attention = 'contradiction' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'unstorable'",
+            "needs_attention = 'unknown_create' OR needs_attention = 'unknown_status' OR needs_attention = 'unknown_outcome' OR needs_attention = 'tool_unhandled' OR needs_attention = 'approval_needed' OR needs_attention = 'approval_lapsing' OR needs_attention = 'restart_has_effects' OR needs_attention = 'restart_over_tokens' OR needs_attention = 'contradiction' OR needs_attention = 'result_expiring' OR needs_attention = 'result_unreadable' OR needs_attention = 'remote_missing' OR needs_attention = 'cancel_unconfirmed' OR needs_attention = 'tail_unsettled' OR needs_attention = 'blocked: credentials' OR needs_attention = 'blocked: insufficient_quota' OR needs_attention = 'blocked: service_gone' OR needs_attention = 'blocked: objects_hidden' OR needs_attention = 'poison' OR needs_attention = 'unstorable'",
             name=op.f("ck_run_needs_attention"),
         ),
         sa.CheckConstraint(
@@ -357,6 +361,7 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("base", sa.Integer(), nullable=True),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "outcome = 'queued' OR outcome = 'in_progress' OR outcome = 'requires_action' OR outcome = 'cancelling' OR outcome = 'completed' OR outcome = 'incomplete' OR outcome = 'failed' OR outcome = 'expired' OR outcome = 'cancelled'",
             name=op.f("ck_attempt_outcome"),
@@ -386,6 +391,7 @@ def upgrade() -> None:
                 "observed",
                 "looked",
                 "trouble",
+                "doubted",
                 "result_stored",
                 "tool_requested",
                 "tool_started",
@@ -410,6 +416,9 @@ def upgrade() -> None:
                 "attention",
                 "contradiction",
                 "settled",
+                "resolved",
+                "set_aside",
+                "released",
                 "noted",
                 name="kind",
                 native_enum=False,
@@ -523,7 +532,7 @@ def upgrade() -> None:
             name=op.f("ck_event_from_state"),
         ),
         sa.CheckConstraint(
-            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'looked' OR kind = 'trouble' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'noted'",
+            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted'",
             name=op.f("ck_event_kind"),
         ),
         sa.CheckConstraint(
@@ -661,6 +670,7 @@ def upgrade() -> None:
         sa.Column("remote_ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("readable_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("doubted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "kind = 'thread' OR kind = 'message' OR kind = 'thread_run' OR kind = 'response' OR kind = 'agent_turn'",
@@ -803,6 +813,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("deaths", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["run_id"], ["run.id"], name=op.f("fk_watch_run_id_run"), ondelete="RESTRICT"
         ),

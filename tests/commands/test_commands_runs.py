@@ -252,6 +252,38 @@ def test_cancel_asks_before_many(runward: CommandLine) -> None:
 
 
 @SQLITE
+def test_a_restart_is_shown_before_it_is_done(runward: CommandLine) -> None:
+    """`restart --dry-run` says what would happen, in every format, and nothing does."""
+    number = runward.done("sim-fail-server_error")
+    plan = runward("restart", number, "--dry-run", "-o", "json")
+    many = runward("restart", number, number, "--dry-run", "-o", "name")
+
+    assert (0, int(number), True, None, []) == (
+        plan.code, plan.json["id"], plan.json["allowed"], plan.json["refusal"], plan.json["calls"]
+    )  # fmt: skip
+    assert "would restart 1 runs; nothing was changed" in plan.err
+    assert [number, number] == many.lines
+    assert 0 == runward("restart", number, "--dry-run").code
+    assert "failed" == runward("show", number, "-o", "json").json["status"]
+
+
+@SQLITE
+def test_a_flag_is_resolved_and_nothing_accepted_without_a_contradiction(
+    runward: CommandLine,
+) -> None:
+    """A reason is asked for; what cannot be done says why and what to try."""
+    number = runward.done("sim-empty")
+    refused = runward("accept", number, "--reason", "x")
+    done = runward("resolve", number, "--reason", "seen", "-o", "json")
+
+    assert 2 == runward("resolve", number).code
+    assert 1 == refused.code
+    assert_clear(refused)
+    assert f"runward resolve {number}" in refused.err
+    assert (0, [None]) == (done.code, [row["needs_attention"] for row in done.json])
+
+
+@SQLITE
 def test_restart_note_and_recheck(runward: CommandLine) -> None:
     """A failed run is restarted, a remark is kept, a recheck is written down."""
     number = runward.done("sim-fail-server_error-once")

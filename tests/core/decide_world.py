@@ -29,7 +29,7 @@ from ledger.core.alphabet import (
     Source,
     State,
 )
-from ledger.core.decide import arm, calls_by_hand, decide, operator
+from ledger.core.decide import accepting, arm, calls_by_hand, decide, operator
 from ledger.core.decide.operator import Command
 from ledger.core.lifecycle import FINAL, TRIPLES
 from ledger.core.model import Change, Evidence, Facts, Write
@@ -85,8 +85,10 @@ TOOLS = {
 WRITES = (Write(sql="DELETE FROM stock"),)
 COMMON = ("in_progress", "requires_action", "completed")
 STATUSES = (*COMMON, *COMMON, "queued", "cancelling", *sorted(FINAL), "weird", None)
-ACTIONS = ("pass", "cancel", "restart", "evidence", "answer", "note", "webhook", "adopt", "restart")
-ACTIONS = (*ACTIONS, "approve", "deny", "rerun", "approve")
+ACTIONS = (
+    "pass", "cancel", "restart", "evidence", "answer", "note", "webhook", "adopt", "restart",
+    "accept", "resolve", "recheck", "approve", "deny", "rerun", "approve",
+)  # fmt: skip
 ERROR_NAMES = sorted(ERRORS)
 LEGAL_MOVES = {(source, target) for source, _, target in TRIPLES}
 SETTLES_MAX = 12
@@ -116,6 +118,8 @@ class World:
             deadline_seconds=self.pick((3_000.0, 86_400.0)),
             on_unknown_outcome=self.pick(tuple(OnUnknownOutcome)),
             late_approval=self.pick(tuple(LateApproval)),
+            restart_delay_seconds=self.pick((0.0, 40.0)),
+            result_retention_seconds=self.pick((None, 600.0)),
         )
         self.facts = accepted(provider=provider, policy=policy, **fields)
         self.look = Look(next_at=NOW)
@@ -123,6 +127,7 @@ class World:
         self.evidence_ids = 0
         self.lost: list[Outcome] = []
         self.events: list[Any] = []
+        self.payloads: dict[int, bytes] = {}
         self.settles = 0
         self.fair = False
         self.reruns: set[int] = set()
@@ -301,6 +306,14 @@ class World:
         if action == "rerun":
             held = [call.n for call in self.facts.calls if call.held] or [0]
             return calls_by_hand.rerun_call(str(self.pick(held)), "because")
+        if action == "resolve":
+            return accepting.resolve("seen")
+        if action == "recheck":
+            return operator.recheck()
+        if action == "accept":
+            remote = accepting.contradicting(self.facts)
+            number = remote.observed if remote else None
+            return accepting.accept(number, self.payloads.get(number or 0), "so be it")
         if action == "adopt":
             return operator.adopt_into(f"obj_{self.new_id()}")
         return operator.note("looked at it")
@@ -467,6 +480,7 @@ class World:
         self.check_history(change)
         self.check_numbers(change)
         self.events += change.events
+        self.payloads |= {payload.n: payload.body for payload in change.payloads}
         if after.run.policy.effects == Effects.rerun:
             self.reruns |= {e.attempt for e in change.events if e.kind == EventKind.restarted}
         self.check_creates(after)
@@ -514,7 +528,7 @@ class World:
         expected = range(change.before.run.payload_seq + 1, after.run.payload_seq + 1)
         assert sorted(kept) == list(expected), self.story("payload numbers")
         for event in change.events:
-            assert all(1 <= n <= after.run.payload_seq for _, n in event.payloads)
+            assert {n for _, n in event.payloads} <= set(kept), self.story("a payload of old")
         assert change.due_at <= max(self.now, after.run.deadline_at) + timedelta(
             seconds=TAIL_SECONDS
         )

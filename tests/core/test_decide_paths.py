@@ -106,6 +106,16 @@ class Play:
         kind = self.facts.remote(n).kind
         return self.take(Observed(n=n, observation=read_object(kind, body)), source)
 
+    def peek(self, body: bytes) -> Any:
+        """What the newest remote's reading would change."""
+        n = len(self.facts.remotes)
+        seen = read_object(self.facts.remote(n).kind, body)
+        return decide(self.facts, Observed(n=n, observation=seen), self.context)
+
+    def peek_failure(self, error: Any) -> Any:
+        """What a failed read of the first remote would change."""
+        return decide(self.facts, failed(error, "observe"), self.context)
+
     def create(self, body: bytes) -> Play:
         """Send the create that is due, and have it answered."""
         step = self.step
@@ -129,8 +139,10 @@ class Play:
 
     def _apply(self, change: Any) -> Play:
         assert not change.empty, "nothing came of it"
+        kept = {payload.n for payload in change.payloads}
+        assert all(n in kept for event in change.events for _, n in event.payloads)
         self.kinds += [event.kind for event in change.events]
-        self.facts = replace(change.after, owner="me", fence=1)
+        self.facts, self.last = replace(change.after, owner="me", fence=1), change
         return self
 
     @property

@@ -13,8 +13,10 @@ from ledger.core.alphabet import Effects, State
 from ledger.core.policy import (
     DEADLINE_SECONDS_MAX,
     RECREATES_MAX,
+    RESTART_DELAY_SECONDS_MAX,
     RESTARTS_MAX,
     SETTLE_SECONDS_MAX,
+    TOKENS_MAX,
     Policy,
     PolicyInput,
     RestartRule,
@@ -55,6 +57,10 @@ POLICIES = st.builds(
     deadline_seconds=st.floats(0.001, DEADLINE_SECONDS_MAX),
     settle_seconds=st.floats(0, SETTLE_SECONDS_MAX),
     poll_seconds=st.none() | st.floats(0.01, 3_600),
+    restart_delay_seconds=st.floats(0, RESTART_DELAY_SECONDS_MAX),
+    restart_backoff=st.floats(1, 100),
+    restart_delay_max_seconds=st.floats(0, RESTART_DELAY_SECONDS_MAX),
+    restart_max_tokens=st.none() | st.integers(1, TOKENS_MAX),
 )
 
 
@@ -67,6 +73,10 @@ POLICIES = st.builds(
         deadline=st.none() | NUMBERS | WORDS,
         settle_seconds=st.none() | NUMBERS,
         poll_seconds=st.none() | NUMBERS,
+        restart_delay=st.none() | NUMBERS | WORDS,
+        restart_delay_max=st.none() | NUMBERS | WORDS,
+        restart_backoff=st.none() | NUMBERS | WORDS,
+        restart_max_tokens=st.none() | NUMBERS | WORDS,
     )
 )
 def test_no_policy_leaves_its_bounds(given_: PolicyInput) -> None:
@@ -79,6 +89,8 @@ def test_no_policy_leaves_its_bounds(given_: PolicyInput) -> None:
     assert 0 <= policy.settle_seconds <= SETTLE_SECONDS_MAX
     assert policy.poll_seconds is None or 0.01 <= policy.poll_seconds <= 3_600
     assert 0 <= policy.recreate <= RECREATES_MAX
+    assert 0 <= policy.restart_wait_seconds(10**6) <= RESTART_DELAY_SECONDS_MAX
+    assert policy.restart_max_tokens is None or 1 <= policy.restart_max_tokens <= TOKENS_MAX
     assert all(0 <= rule.count <= RESTARTS_MAX for rule in policy.restart)
     assert policy == Policy.from_json(policy.as_json())
 

@@ -16,8 +16,8 @@ COMMIT = b"COMMIT\0"
 
 
 class CuttingProxy:
-    """While `cutting`, breaks the connection at every third COMMIT, be it that of a reader: in turns
-    before the server sees it, and after the server has done it."""
+    """While `cutting`, breaks the connection at every third COMMIT, a reader's too: in turns before
+    the server sees it, and after the server has done it."""
 
     def __init__(self, server: str, folder: Path, cuts_max: int) -> None:
         self._server, self._cuts_max = server, cuts_max

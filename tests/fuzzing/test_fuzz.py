@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import pytest
 from ledger.core.decide import arm
 from ledger.core.record import evolve
 from ledger.fuzzing.play import Played, play, shortest
-from ledger.fuzzing.scenarios import SCENARIOS, killed_everywhere
+from ledger.fuzzing.scenarios import SCENARIOS, killed_everywhere, stopped_everywhere
 from ledger.fuzzing.schedule import Crash, Schedule, Submit, schedule_of
 from ledger.service.driver import Driver
+from ledger.service.housekeeping import Housekeeping
 from ledger.store.batch import Batch
-from ledger.store.lanes import Lanes
 from ledger.store.records import Decision
+from ledger.store.verify import _History
 
 ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "12"))
@@ -40,6 +42,12 @@ def test_a_death_at_any_point_of_a_story_loses_nothing(name: str) -> None:
     plays = list(killed_everywhere(name, every=EVERY, first=1 + len(name) % EVERY))
     assert [] == [(p.schedule.acts[-1], p.problems) for p in plays if not p.ok]
     assert all(played.deaths == 1 for played in plays[1:])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_stop_beyond_the_lease_at_any_point_of_a_story_loses_nothing(name: str) -> None:
+    plays = stopped_everywhere(name, every=5 * EVERY, first=1 + len(name) % EVERY)
+    assert [] == [(p.schedule.acts[-1], p.problems) for p in plays if not p.ok]
 
 
 def test_one_seed_is_one_history() -> None:
@@ -111,23 +119,55 @@ def never_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Driver, "_fresh", always)
 
 
-def no_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of one thread do not wait for each other."""
-    monkeypatch.setattr(Lanes, "take", lambda self, connection, change, now: True)
+def no_seal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody puts what happened under a seal."""
+
+    async def never(self: Housekeeping, now: datetime) -> None:
+        del self, now
+
+    monkeypatch.setattr(Housekeeping, "seal_if_due", never)
 
 
-MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "no fence": no_fence,
-    "no journalled create": not_armed("Create"),
-    "no started-before record": not_armed("RunTools"),
-    "no second look before an effect": never_asked_again,
+def seals_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever verifies takes the chains for enough."""
+    fail = _History.fail
+
+    def deaf(self: _History, seq: int, why: str) -> None:
+        if "seal" not in why:
+            fail(self, seq, why)
+
+    monkeypatch.setattr(_History, "fail", deaf)
+    monkeypatch.setattr("ledger.store.verify.check_seals", lambda *_: (0, []))
+
+
+def killed(name: str) -> Callable[[], Iterator[Played]]:
+    return lambda: killed_everywhere(name, every=3)
+
+
+def stopped(name: str) -> Callable[[], Iterator[Played]]:
+    return lambda: stopped_everywhere(name, every=7, first=99)
+
+
+def any_seed() -> Iterator[Played]:
+    return (play(schedule_of(seed)) for seed in range(MUTANT_SEEDS))
+
+
+Mutant = tuple[Callable[[pytest.MonkeyPatch], None], Callable[[], Iterator[Played]]]
+MUTANTS: dict[str, Mutant] = {
+    "no fence": (no_fence, stopped("two-parallel-tools")),
+    "no second look before an effect": (never_asked_again, stopped("two-parallel-tools")),
+    "no journalled create": (not_armed("Create"), killed("one-run")),
+    "no started-before record": (not_armed("RunTools"), killed("tool-chain")),
+    "no seal": (no_seal, any_seed),
+    "no look at the seals": (seals_unread, any_seed),
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_simulation_finds(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTANTS[mutant](monkeypatch)
-    assert any(not play(schedule_of(seed)).ok for seed in range(MUTANT_SEEDS))
+    mutate, plays = MUTANTS[mutant]
+    mutate(monkeypatch)
+    assert any(not played.ok for played in plays())
 
 
 def test_a_failing_schedule_is_cut_to_what_it_takes() -> None:

@@ -44,6 +44,24 @@ def test_restarts_end_at_the_count_of_the_policy(rig: Rig) -> None:
     ]
 
 
+def test_a_delay_outlives_the_life_that_wrote_it(rig: Rig) -> None:
+    """The next attempt is not sent before its time, whoever sends it."""
+    run = rig.submit("sim-expire-once", "assistants", restart="expired=1", restart_delay="600ms")
+    held = rig.until(run, lambda facts: facts.run.attempts == 2)
+    waits = rig.ledger.show(run)["next"]
+    done = rig.finish(run)[0]
+    (sent,) = [
+        event["recorded_at"]
+        for event in rig.ledger.events(run)
+        if event["kind"] == "create_sending" and event["attempt"] == 2
+    ]
+
+    assert ("completed", 2, None, None, None) == verdict(done)
+    assert held.attempt.not_before is not None
+    assert held.attempt.not_before.isoformat() <= sent
+    assert "life" == waits["waiting_for"]
+
+
 @SQLITE
 def test_no_policy_means_one_attempt(rig: Rig) -> None:
     """`restart=none` takes the first end for the verdict."""
@@ -121,6 +139,56 @@ def test_reuse_answers_from_the_record(make_rig: MakeRig) -> None:
     assert "The tools said: charged by 1" == rig.ledger.result(run)
     assert (first["key"], first["output"]) == (second["key"], second["output"])
     assert second["started_at"] is None
+
+
+def test_a_plan_says_what_a_restart_would_do_and_does_nothing(make_rig: MakeRig) -> None:
+    """Allowed or not, what was spent, each effect with what would become of it, the deadline."""
+    charge = Charge()
+    rig, run = charge.run(make_rig, "hold")
+    before = rig.ledger.show(run)
+    held, reused = rig.ledger.plan_restart(run), rig.ledger.plan_restart(run, effects="reuse")
+    (call,) = held.calls
+
+    assert (False, True) == (held.allowed, reused.allowed)
+    assert "started tools with effects" in str(held.refusal)
+    assert ("charge", charge.keys[0], 1, True) == (
+        call.tool, call.key, call.attempt, call.outcome_known
+    )  # fmt: skip
+    assert {
+        "hold": "forbids the restart",
+        "reuse": "answered from the record if asked for again",
+        "rerun": "run again under the same key if asked for again",
+    } == call.consequences
+    assert held.deadline_at > run.deadline_at
+    assert before == rig.ledger.show(run)
+
+
+@SQLITE
+def test_a_plan_names_the_link_that_a_chain_continues_from(make_rig: MakeRig) -> None:
+    """A chain is restarted at its last answered link; its tokens are counted."""
+    refusal = {"operation": "responses.create", "after": 1, "times": 1, "fault": "http-400"}
+
+    @tool(idempotent=True)
+    def lookup(query: str) -> str:
+        return "found"
+
+    rig = make_rig({"faults": [refusal]}, tools=[lookup])
+    run = rig.run("sim-tool", restart="none")
+    plan = rig.ledger.plan_restart(run)
+
+    assert run.usage is not None
+    assert (True, rig.remotes(run)[0]["remote_id"], run.usage["total_tokens"], ()) == (
+        plan.allowed, plan.continues_id, plan.tokens, plan.calls
+    )  # fmt: skip
+
+
+@SQLITE
+def test_a_plan_for_what_completed_is_a_refusal(rig: Rig) -> None:
+    """Asking is not an error, doing would be."""
+    plan = rig.ledger.plan_restart(rig.run())
+
+    assert (False, "completed") == (plan.allowed, str(plan.state))
+    assert "cannot be restarted" in str(plan.refusal)
 
 
 @SQLITE

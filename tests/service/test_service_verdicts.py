@@ -19,7 +19,7 @@ DONE: Verdict = ("completed", 1, None, None, None)
 EMPTY: Verdict = ("completed", 1, None, None, "contradiction")
 CANCELLED: Verdict = ("cancelled", 1, None, "remote", None)
 LATE: Verdict = ("expired", 1, "deadline", "ledger", None)
-LOST: Verdict = ("failed", 1, "remote_missing", "remote", "remote_missing")
+LOST: Verdict = ("failed", 1, "remote_deleted", "remote", "remote_missing")
 
 
 def failed(code: str | None) -> Verdict:
@@ -177,7 +177,7 @@ def test_a_lost_object_is_told_from_a_failed_one(rig: Rig) -> None:
     """The result of a run whose object is gone raises RunLost."""
     run = rig.run("sim-vanish")
 
-    with pytest.raises(RunLost, match="remote_missing"):
+    with pytest.raises(RunLost, match="remote_deleted"):
         rig.ledger.result(run)
 
 

@@ -71,7 +71,7 @@ def filled(bench: Bench) -> Bench:
 @pytest.mark.parametrize("dead", [[], ["other", "gone"]], ids=["nobody dead", "two dead"])
 def test_the_claim_uses_the_index_of_owners(filled: Bench, dead: list[str]) -> None:
     """A claim finds its runs by the index of owners, never in the table."""
-    found = plans(filled, lambda c: claim(c, "me", dead=dead, limit=10))
+    found = plans(filled, lambda c: claim(c, "me", dead=dead, limit=10, now=NOW))
     statement, plan = found[0]
 
     assert "watch" in statement

@@ -11,7 +11,7 @@ from ledger.core.alphabet import (
     Source,
     State,
 )
-from ledger.core.decide import calls, creates, observations, waiting
+from ledger.core.decide import calls, creates, missing, observations, waiting
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_first, open_remote
 from ledger.core.families import FAMILIES
@@ -30,9 +30,13 @@ from ledger.core.outcome import (
 )
 from ledger.core.pacing import trouble_is_news
 from ledger.core.plan import harvestable, next_step
+from ledger.core.plan.doubts import doubted
 from ledger.core.plan.tails import cancel_given_up, rechecking, tail_overdue
+from ledger.core.plan.urgency import expiring
+from ledger.core.redaction import redact_text
 from ledger.core.steps import (
     EXPIRY_GRACE_SECONDS,
+    UNDER_WAY,
     Cancel,
     Context,
     Create,
@@ -41,7 +45,7 @@ from ledger.core.steps import (
     Submit,
     Wait,
 )
-from ledger.errors import ObjectMissing, Pause
+from ledger.errors import ObjectHidden, ObjectMissing, Pause
 
 MISSING_LOOKS = 3
 """So many reads in a row, and the settle window, must say 404 before a remote counts as lost."""
@@ -65,7 +69,10 @@ def arm(facts: Facts, step: Step, context: Context) -> Change:
             draft.event(EventKind.cancel_sent, remote=n, attempt=facts.remote(n).attempt)
         case _:
             pass
-    return draft.change(due_at=context.now, why=type(step).__name__.lower())
+    doing = type(step).__name__.lower()
+    # A create needs no mark: it is never simply sent again, so it cannot kill life after life.
+    mark = UNDER_WAY if isinstance(step, RunTools | Submit | Cancel) else ""
+    return draft.change(due_at=context.now, why=doing + mark)
 
 
 def decide(
@@ -142,30 +149,20 @@ def _failed(draft: Draft, remote: Remote, outcome: Failed, context: Context) -> 
         draft.event(EventKind.trouble, remote=remote.n, attempt=remote.attempt, **fields)
     if outcome.kind.pause == Pause.stopped and not draft.run.final:
         draft.attend(observations.blocked(outcome))
+    if outcome.kind is ObjectHidden and not draft.run.final:
+        draft.attend(Attention.blocked_hidden, message=redact_text(outcome.message)[:300])
+    elif _due_soon(draft, remote, context):
+        draft.attend(Attention.result_expiring, remote=remote.n)
     if outcome.kind is ObjectMissing and context.look.failures + 1 >= MISSING_LOOKS:
-        _missing(draft, remote, outcome)
+        missing.missing(draft, remote, outcome, context.look)
 
 
-def _missing(draft: Draft, remote: Remote, outcome: Failed) -> None:
-    """Read after read says 404 for an object that upstream once confirmed."""
-    draft.set_remote(remote.n, state=RemoteState.lost, settled=True)
+def _due_soon(draft: Draft, remote: Remote, context: Context) -> bool:
+    """Whether a result that cannot be fetched is running out of time, and nobody was told."""
     current = draft.facts.current
-    if draft.run.final or current is None or current.n != remote.n:
-        draft.event(EventKind.settled, remote=remote.n, attempt=remote.attempt)
-        return
-    completed = remote.observed_status == State.completed
-    end(
-        draft,
-        State.completed if completed else State.failed,
-        kind=EventKind.ended,
-        remote=remote.n,
-        origin=ErrorOrigin.remote,
-        code="result_unreadable" if completed else "remote_missing",
-        message="upstream answers 404 for an object that it had confirmed",
-        last_error=outcome.reply.body,
-        restartable=False,
-    )
-    draft.attend(Attention.result_unreadable if completed else Attention.remote_missing)
+    mine = current is not None and current.n == remote.n
+    told = draft.run.needs_attention is not None
+    return mine and not told and expiring(draft.facts, context.look, context.now)
 
 
 def _elapsed(draft: Draft, context: Context) -> None:
@@ -179,6 +176,10 @@ def _elapsed(draft: Draft, context: Context) -> None:
     if doubtful:
         return
     if not draft.run.final and context.now >= draft.run.deadline_at:
+        current = draft.facts.current
+        if current is not None and doubted(current) and not current.settled:
+            observations.empty_after_all(draft, current)
+            return
         _ledger_verdict(draft, State.expired, "deadline", "the run's own deadline has passed")
         return
     older = [r for r in draft.facts.unsettled() if _is_tail(draft, r)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 from ledger.core.alphabet import (
@@ -17,9 +18,12 @@ from ledger.core.alphabet import (
 )
 from ledger.core.decide.draft import Draft
 from ledger.core.lifecycle import TRIGGER_TO
-from ledger.core.model import Attempt, Remote
+from ledger.core.model import Attempt, Remote, Run
 from ledger.core.plan.calls import may_have_acted
+from ledger.core.policy import RestartRule
 
+POLICY: Final = "policy"
+"""The cause of an attempt that nobody but the policy asked for."""
 PASSING: Final = (
     Attention.unknown_status,
     Attention.tool_unhandled,
@@ -29,6 +33,8 @@ PASSING: Final = (
     Attention.blocked_credentials,
     Attention.blocked_quota,
     Attention.blocked_service,
+    Attention.blocked_hidden,
+    Attention.result_expiring,
 )
 """Reasons for attention that a verdict answers."""
 
@@ -95,15 +101,41 @@ def end(
 def _restart_by_policy(draft: Draft, outcome: State, code: str | None) -> None:
     policy = draft.run.policy
     rule = policy.restart_rule(outcome, code)
-    used = sum(1 for attempt in draft.attempts if attempt.cause == "policy")
-    if rule is None or used >= rule.count:
+    if rule is None or (used := restarts_used(draft, rule)) >= rule.count:
         return
-    detail = {"rule": str(rule), "used": used, "effects": str(policy.effects)}
+    tokens, limit = tokens_used(draft.run), policy.restart_max_tokens
+    detail = {"rule": str(rule), "used": used, "effects": str(policy.effects), "tokens": tokens}
+    if limit is not None and tokens >= limit:
+        detail["restart_max_tokens"] = limit
+        draft.event(EventKind.held, source=Source.policy, detail=detail)
+        draft.attend(Attention.restart_over_tokens)
+        return
     if policy.effects == Effects.hold and effects_started(draft, draft.attempt):
         draft.event(EventKind.held, source=Source.policy, detail=detail)
         draft.attend(Attention.restart_has_effects)
         return
-    restart(draft, cause="policy", source=Source.policy, detail=detail)
+    before = sum(1 for attempt in draft.attempts if attempt.cause == POLICY)
+    wait = policy.restart_wait_seconds(before)
+    if wait:
+        detail["delay_seconds"] = wait
+    restart(draft, cause=POLICY, source=Source.policy, detail=detail, wait_seconds=wait)
+
+
+def restarts_used(draft: Draft, rule: RestartRule) -> int:
+    """How many restarts this rule has caused: those after an end that falls under it."""
+    return sum(
+        1
+        for ended, following in pairwise(draft.attempts)
+        if following.cause == POLICY
+        and ended.outcome is not None
+        and draft.run.policy.restart_rule(ended.outcome, ended.error_code) == rule
+    )
+
+
+def tokens_used(run: Run) -> int:
+    """What upstream has counted for all attempts so far."""
+    total = (run.usage or {}).get("total_tokens")
+    return int(total) if isinstance(total, int | float) else 0
 
 
 def effects_started(draft: Draft, attempt: Attempt) -> bool:
@@ -111,13 +143,28 @@ def effects_started(draft: Draft, attempt: Attempt) -> bool:
     return any(call.attempt == attempt.number and may_have_acted(call) for call in draft.calls)
 
 
-def restart(draft: Draft, *, cause: str, source: Source, detail: dict[str, Any]) -> None:
-    """Open the next attempt. Its create waits until every older remote is settled."""
+def restart(
+    draft: Draft,
+    *,
+    cause: str,
+    source: Source,
+    detail: dict[str, Any],
+    wait_seconds: float = 0.0,
+    accepts: int | None = None,
+) -> None:
+    """Open the next attempt. Its create waits until every older remote is settled; one that
+    `accepts` what upstream said of an earlier remote creates nothing."""
     ended = draft.attempt
-    base = last_link(draft, ended)
+    base = accepts or last_link(draft, ended)
     moved = draft.move(Trigger.restart)
     draft.attempts.append(
-        Attempt(number=ended.number + 1, cause=cause, opened_at=draft.now, base=base)
+        Attempt(
+            number=ended.number + 1,
+            cause=cause,
+            opened_at=draft.now,
+            base=base,
+            not_before=draft.after(wait_seconds) if wait_seconds else None,
+        )
     )
     draft.set_run(
         attempts=ended.number + 1,
@@ -136,7 +183,8 @@ def restart(draft: Draft, *, cause: str, source: Source, detail: dict[str, Any])
         **moved,
     )
     _drop_unsent(draft, ended)
-    open_first(draft)
+    if accepts is None:
+        open_first(draft)
 
 
 def _drop_unsent(draft: Draft, ended: Attempt) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any
 
 from ledger.core.alphabet import (
     Attention,
@@ -18,10 +19,12 @@ from ledger.core.alphabet import (
 from ledger.core.decide.calls import asked_anew, identity, open_round, submission_seen
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
+from ledger.core.decide.usage import add_usage
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Remote
 from ledger.core.outcome import Failed, Harvested, Observation
+from ledger.core.plan.doubts import doubt_over, doubted
 from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.results import has_messages
@@ -33,9 +36,9 @@ BLOCKED = (
     Attention.blocked_credentials,
     Attention.blocked_quota,
     Attention.blocked_service,
+    Attention.blocked_hidden,
+    Attention.result_expiring,
 )
-USAGE_MAX: Final = 10**15
-USAGE_DEPTH: Final = 4
 
 
 def meaning(observation: Observation) -> State | None:
@@ -58,11 +61,15 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
     if not created and not rechecking(remote) and not _news(draft, remote, seen):
         return
     fields = _absorb(draft, remote, seen, created=created)
+    counted = STATES.get(remote.observed_status or "") in FINAL
     remote = draft.remotes[remote.n - 1]
     if _decides(draft, remote):
         _judge(draft, remote, seen, fields, context)
-    else:
-        _tail(draft, remote, seen, fields)
+        return
+    if not counted and meaning(seen) in (*FINAL, State.requires_action):
+        # What an ended attempt still uses is paid for too.
+        _add_usage(draft, seen)
+    _tail(draft, remote, seen, fields)
 
 
 def _decides(draft: Draft, remote: Remote) -> bool:
@@ -96,6 +103,10 @@ def _news(draft: Draft, remote: Remote, seen: Observation) -> bool:
         return seen.status is not None
     if not _decides(draft, remote):
         return False
+    if doubted(remote):
+        # The same words once more, unless they are the last, or there is something to show now.
+        filled = seen.has_output or bool(seen.calls)
+        return filled or doubt_over(draft.facts, remote, draft.now)
     known = draft.facts.open_calls(remote)
     if meaning(seen) != State.requires_action:
         return draft.source != Source.submit and any(
@@ -125,6 +136,7 @@ def _absorb(draft: Draft, remote: Remote, seen: Observation, *, created: bool) -
         remote_ended_at=seen.ended_at or remote.remote_ended_at,
         expires_at=seen.expires_at or remote.expires_at,
         request_id=seen.request_id or remote.request_id,
+        readable_until=_readable_until(draft, remote, seen),
         settle_until=None,
     )
     if seen.model and draft.run.model is None:
@@ -139,6 +151,16 @@ def _absorb(draft: Draft, remote: Remote, seen: Observation, *, created: bool) -
         "remote_at_source": "object" if seen.created_at else None,
         "payloads": (("body", body),),
     }
+
+
+def _readable_until(draft: Draft, remote: Remote, seen: Observation) -> datetime | None:
+    """Counted from upstream's own end of the object, or from when it was first seen to be over."""
+    kept = draft.run.policy.result_retention_seconds
+    if kept is None or STATES.get(seen.status or "") not in FINAL:
+        return None
+    if remote.readable_until is not None:
+        return remote.readable_until
+    return min(seen.ended_at or draft.now, draft.now) + timedelta(seconds=kept)
 
 
 def _judge(
@@ -157,6 +179,7 @@ def _judge(
     if target in FINAL:
         _conclude(draft, remote, seen, target, fields)
         return
+    draft.set_remote(remote.n, doubted_at=None)
     trigger = trigger_towards(draft.run.state, target)
     moved = draft.move(trigger) if trigger else {}
     draft.event(fields.pop("kind"), **fields, **moved)
@@ -175,6 +198,9 @@ def _conclude(
     draft: Draft, remote: Remote, seen: Observation, target: State, fields: dict[str, Any]
 ) -> None:
     family = FAMILIES[draft.run.provider]
+    empty = target == State.completed and not seen.has_output and not family.harvested
+    if empty and _doubt(draft, remote, fields):
+        return
     draft.set_remote(remote.n, settled=True)
     _add_usage(draft, seen)
     if target == State.completed and family.harvested:
@@ -194,35 +220,50 @@ def _conclude(
         result=draft.remotes[remote.n - 1].observed if has_result else None,
         **fields,
     )
-    if target == State.completed and not seen.has_output:
+    if empty:
         _doubt_empty(draft, remote)
+
+
+def _doubt(draft: Draft, remote: Remote, fields: dict[str, Any]) -> bool:
+    """Begin to doubt an empty result, unless that has had its time; says whether it waits."""
+    first = remote.doubted_at is None
+    if not draft.run.policy.settle_seconds or doubt_over(draft.facts, remote, draft.now):
+        return False
+    trigger = trigger_towards(draft.run.state, State.in_progress)
+    moved = draft.move(trigger) if trigger else {}
+    draft.event(fields.pop("kind"), **fields, **moved)
+    if first:
+        draft.set_remote(remote.n, doubted_at=draft.now)
+        draft.event(EventKind.doubted, remote=remote.n, attempt=remote.attempt)
+    return True
+
+
+def empty_after_all(draft: Draft, remote: Remote) -> None:
+    """It completed, showed nothing, and time is up: the last reading is the verdict."""
+    draft.set_remote(remote.n, settled=True)
+    _count_usage(draft, remote)
+    end(
+        draft,
+        State.completed,
+        kind=EventKind.ended,
+        source=Source.policy,
+        remote=remote.n,
+        result=remote.observed,
+        restartable=False,
+    )
+    _doubt_empty(draft, remote)
+
+
+def _count_usage(draft: Draft, remote: Remote) -> None:
+    for payload in draft.payloads:
+        if payload.n == draft.remotes[remote.n - 1].observed:
+            value = json.loads(payload.body)
+            draft.set_run(usage=add_usage(draft.run.usage, value.get("usage")))
 
 
 def _add_usage(draft: Draft, seen: Observation) -> None:
     if seen.usage is not None:
         draft.set_run(usage=add_usage(draft.run.usage, json.loads(seen.usage)))
-
-
-def add_usage(known: Any, more: Any, depth: int = USAGE_DEPTH) -> Any:
-    """What a run used over all its links and attempts: numbers are summed, field by field.
-
-    Upstream's numbers are not trusted: one beyond USAGE_MAX counts nothing, and cannot be stored.
-    """
-    if not isinstance(more, dict) or depth == 0:
-        return known
-    total: dict[str, Any] = dict(known) if isinstance(known, dict) else {}
-    for name, value in more.items():
-        if isinstance(value, dict):
-            total[name] = add_usage(total.get(name), value, depth - 1)
-        elif _counts(value):
-            before = total.get(name)
-            total[name] = value + (before if isinstance(before, int | float) else 0)
-    return total
-
-
-def _counts(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value <= USAGE_MAX
 
 
 def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any]) -> None:
@@ -241,7 +282,8 @@ def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any
 
 
 def _contradict(draft: Draft, remote: Remote, verdict: State, upstream: str) -> None:
-    body = remote.observed
+    # Only what this change keeps can be hashed with its event.
+    body = remote.observed if remote.observed in {p.n for p in draft.payloads} else None
     draft.event(
         EventKind.contradiction,
         remote=remote.n,
@@ -261,9 +303,19 @@ def _doubt_empty(draft: Draft, remote: Remote) -> None:
 
 def harvested(draft: Draft, remote: Remote, outcome: Harvested) -> None:
     """The final output has arrived: the verdict."""
-    result = draft.keep(redact_bytes(outcome.body))
+    told = outcome.has_messages
+    empty = not (has_messages(outcome.body) if told is None else told)
     current = draft.facts.current
-    if draft.run.final or current is None or current.n != remote.n:
+    decides = not draft.run.final and current is not None and current.n == remote.n
+    if decides and empty and draft.run.policy.settle_seconds > 0:
+        if remote.doubted_at is None:
+            draft.set_remote(remote.n, doubted_at=draft.now)
+            draft.event(EventKind.doubted, remote=remote.n, attempt=remote.attempt)
+            return
+        if not doubt_over(draft.facts, remote, draft.now):
+            return
+    result = draft.keep(redact_bytes(outcome.body))
+    if not decides:
         return
     end(
         draft,
@@ -273,8 +325,7 @@ def harvested(draft: Draft, remote: Remote, outcome: Harvested) -> None:
         result=result,
         payloads=(("result", result),),
     )
-    told = outcome.has_messages
-    if not (has_messages(outcome.body) if told is None else told):
+    if empty:
         _doubt_empty(draft, remote)
 
 

@@ -24,7 +24,7 @@ from ledger.core.lifecycle import possible_triggers
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import ToolDone
 from ledger.core.pacing import Look
-from ledger.core.steps import RECHECK_SECONDS, Context
+from ledger.core.steps import ASIDE, RECHECK_SECONDS, Context
 from ledger.errors import InvalidInput, NotAllowed
 
 TEXT_MAX: Final = 2_000
@@ -37,6 +37,8 @@ def carry_out(facts: Facts, command: Command, *, now: datetime, actor: str) -> C
     """The change that a command makes. Raises NotAllowed where the run does not permit it."""
     draft = Draft(replace(facts, evidence=()), now=now, actor=actor, source=Source.operator)
     command(draft)
+    if draft.run.needs_attention == Attention.poison and not draft.run.final:
+        return draft.change(due_at=draft.run.deadline_at, why=ASIDE)
     return finish(draft, Context(now=now, life=actor, tools={}, look=Look(next_at=now)))
 
 
@@ -49,6 +51,7 @@ def cancel(reason: str | None) -> Command:
         if draft.run.cancel_requested_at is not None:
             return
         draft.set_run(cancel_requested_at=draft.now)
+        draft.calm(Attention.poison)
         draft.event(EventKind.cancel_requested, detail=_reason(reason))
         current = draft.facts.current
         if current is not None and current.state == RemoteState.intended:
@@ -63,31 +66,39 @@ def restart_run(effects: Effects | None, reason: str | None) -> Command:
 
     def command(draft: Draft) -> None:
         run = draft.run
-        if "restart" not in possible_triggers(run.state):
-            raise NotAllowed(
-                f"run {run.id} is {run.state} and cannot be restarted",
-                hint="only incomplete, failed, expired and cancelled runs can",
-            )
-        if draft.attempts[0].cause == ADOPTED:
-            raise NotAllowed(f"run {run.id} was adopted: its request is not known here")
-        if run.policy.forget_request:
-            raise NotAllowed(
-                f"run {run.id} was submitted with forget_request: its request is erased at its end",
-                hint="submit the request again, under another key",
-            )
         chosen = effects or run.policy.effects
-        if chosen == Effects.hold and effects_started(draft, draft.attempt):
-            raise NotAllowed(
-                f"run {run.id} has started tools with effects, and its policy holds restarts",
-                hint="runward restart RUN --effects reuse answers them from the record; "
-                "--effects rerun runs them again",
-            )
+        if refusal := restart_refusal(draft, chosen):
+            raise refusal
         deadline = draft.now + timedelta(seconds=run.policy.deadline_seconds)
         draft.set_run(deadline_at=deadline, policy=replace(run.policy, effects=chosen))
         detail = {"effects": str(chosen), **_reason(reason)}
         restart(draft, cause="operator", source=Source.operator, detail=detail)
 
     return command
+
+
+def restart_refusal(draft: Draft, effects: Effects) -> NotAllowed | None:
+    """Why a person may not restart the run with these effects; None where nothing forbids it."""
+    run = draft.run
+    if "restart" not in possible_triggers(run.state):
+        return NotAllowed(
+            f"run {run.id} is {run.state} and cannot be restarted",
+            hint="only incomplete, failed, expired and cancelled runs can",
+        )
+    if draft.attempts[0].cause == ADOPTED:
+        return NotAllowed(f"run {run.id} was adopted: its request is not known here")
+    if run.policy.forget_request:
+        return NotAllowed(
+            f"run {run.id} was submitted with forget_request: its request is erased at its end",
+            hint="submit the request again, under another key",
+        )
+    if effects == Effects.hold and effects_started(draft, draft.attempt):
+        return NotAllowed(
+            f"run {run.id} has started tools with effects, and its policy holds restarts",
+            hint="runward restart RUN --effects reuse answers them from the record; "
+            "--effects rerun runs them again",
+        )
+    return None
 
 
 def answer_call(call_id: str, output: bytes, *, is_error: bool) -> Command:
@@ -106,6 +117,7 @@ def answer_call(call_id: str, output: bytes, *, is_error: bool) -> Command:
             raise NotAllowed(f"call {call_id!r} is being run by {named[-1].started_by}")
         done = ToolDone(n=named[-1].n, output=output, is_error=is_error)
         calls.tool_done(draft, done, source=Source.operator)
+        draft.calm(Attention.poison)
 
     return command
 

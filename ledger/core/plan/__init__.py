@@ -6,6 +6,7 @@ from ledger.core.alphabet import RemoteKind, RemoteState, State
 from ledger.core.families import FAMILIES
 from ledger.core.model import Facts, Remote
 from ledger.core.plan.calls import step_for_calls
+from ledger.core.plan.doubts import doubted, read_again
 from ledger.core.plan.tails import cancel_due, cancel_given_up, tail_step
 from ledger.core.plan.timing import at_once, later, resolve_unknown, when_due
 from ledger.core.steps import (
@@ -66,6 +67,8 @@ def _current(facts: Facts, remote: Remote, context: Context) -> Step:
         case RemoteState.intended:
             if cancelling:
                 return Settle("cancelled before it was sent")
+            if facts.attempt.not_before and context.now < facts.attempt.not_before:
+                return Wait(facts.attempt.not_before, "restart delay")
             return at_once(Create(remote.n), "create", context)
         case RemoteState.unknown:
             return resolve_unknown(remote, context)
@@ -85,7 +88,11 @@ def harvestable(facts: Facts, remote: Remote) -> bool:
 def _confirmed(facts: Facts, remote: Remote, context: Context) -> Step:
     if harvestable(facts, remote):
         # Before anything else: a cancel that came too late does not take the result away.
+        if doubted(remote):
+            return read_again(Harvest(remote.n), facts, remote, context)
         return at_once(Harvest(remote.n), "fetch the result", context)
+    if doubted(remote) and not remote.settled:
+        return read_again(Observe(remote.n), facts, remote, context)
     if facts.run.cancel_requested_at is not None:
         return _cancel(remote, context)
     over = remote.settled and not FAMILIES[facts.run.provider].chained

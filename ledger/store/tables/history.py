@@ -121,6 +121,7 @@ class AttemptRow(Table, table=True):
     error_code: str | None = Field(default=None, sa_type=ANY_LENGTH)
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
     base: int | None = None
+    not_before: datetime | None = None
 
 
 class RemoteRow(Table, table=True):
@@ -162,6 +163,7 @@ class RemoteRow(Table, table=True):
     remote_ended_at: datetime | None = None
     expires_at: datetime | None = None
     readable_until: datetime | None = None
+    doubted_at: datetime | None = None
     request_id: str | None = Field(default=None, sa_type=ANY_LENGTH)
 
 

@@ -58,6 +58,8 @@ class WatchRow(Table, table=True):
     fence: int = Field(sa_type=BigId)
     due_at: datetime
     why: str = Field(sa_type=ANY_LENGTH)
+    deaths: str = Field(sa_type=ANY_LENGTH)
+    """The lives that died while a step of the run was under way, since one was committed."""
 
 
 class WorkerRow(Table, table=True):
