@@ -51,8 +51,9 @@ class LoopWriter:
         ticket: asyncio.Future[None] = loop.create_future()
         loop.call_later(self._rng.random() * REST_SECONDS, ticket.set_result, None)
         await ticket
-        result = self._committer.run(work)
-        self._committed()
+        result, changes = self._committer.run(lambda c: _counted(c, work))
+        if changes:
+            self._committed()
         return result
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,3 +77,10 @@ class LoopWriter:
                     ticket.set_result(result)
         self._committer.tidy()
         self._plan(loop)
+
+
+def _counted(connection: sa.Connection, work: Callable[[sa.Connection], T]) -> tuple[T, int]:
+    """What `work` gives, and how many rows it wrote: others only notice a commit of some."""
+    driver: Any = connection.connection.driver_connection
+    before = driver.total_changes
+    return work(connection), driver.total_changes - before
