@@ -29,8 +29,11 @@ def claim(
 ) -> list[Facts]:
     """Take runs that nobody owns, or whose owner is dead; the most urgent first.
 
-    What was set aside is left alone until its deadline, which only ends it.
+    A life that was declared ended meanwhile gets none: they would be nobody's for ever. What was
+    set aside is left alone until its deadline, which only ends it.
     """
+    if _ended(connection, life_id):
+        return []
     # Without the empty IN, which SQLite answers by reading the whole index.
     free: list[sa.ColumnElement[bool]] = [WATCH.c.owner.is_(None)]
     if dead:
@@ -56,6 +59,12 @@ def claim(
     ids = sorted(row[0] for row in connection.execute(statement))
     facts = load_facts(connection, ids)
     return [facts[run_id] for run_id in ids]
+
+
+def _ended(connection: sa.Connection, life_id: str) -> bool:
+    """Locks the row: who ends the life at this moment waits, and then finds what it claimed."""
+    statement = sa.select(WORKER.c.ended_at).where(WORKER.c.id == life_id).with_for_update()
+    return connection.execute(statement).scalar() is not None
 
 
 def count_watched(connection: sa.Connection) -> int:
@@ -105,6 +114,14 @@ def bury(
     found = {row[0]: row[1].split() for row in connection.execute(driven)}
     release(connection, life_id)
     return found
+
+
+def bury_overdue(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> bool:
+    """The same for a life that hangs: should it wake up, it begins again under a new name."""
+    over = lives.end_overdue(connection, life_id, now)
+    if over:
+        release(connection, life_id)
+    return over
 
 
 def owned(connection: sa.Connection, life_id: str) -> dict[int, tuple[int, Any]]:
