@@ -146,6 +146,8 @@ def _creates(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:
         remote = remotes.get(marker)
         if remote is None:
             yield f"upstream has {job['id']}, whose marker {marker} nobody knows"
+        elif remote.state == RemoteState.absent and job["gone"]:
+            continue  # Upstream dropped it before its thread was listed: no reading can tell.
         elif remote.state not in (RemoteState.confirmed, RemoteState.lost, RemoteState.unknown):
             yield f"upstream has {job['id']}, which the ledger calls {remote.state}"
         elif remote.remote_id not in (None, job["id"]):
