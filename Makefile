@@ -11,7 +11,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint docs chaos fuzz bench clean
+.PHONY: help demo test quick lint docs chaos faults fuzz bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ docs: $(VENV)/.dev ## make the pages that are drawn from the program
 
 chaos: $(VENV)/.dev ## real processes killed at random, the long form: CHAOS_KILLS=200
 	@RUNWARD_TEST_CHAOS_KILLS=$(CHAOS_KILLS) $(PY) -m pytest -m chaos
+
+faults: $(VENV)/.dev ## stopped processes, killed servers, full disks, set clocks: the long form
+	@RUNWARD_TEST_FAULTS=long $(PY) -m pytest -m faults
 
 fuzz: $(VENV)/.dev ## simulate: a death at every point of each small story, then FUZZ_SEEDS=3000
 	@$(PY) cli.py sim fuzz --stories

@@ -31,12 +31,13 @@ def upgrade() -> None:
 @app.command()
 def current(form: Out = Format.table) -> None:
     """The schema's revision, and whether this program knows it."""
-    from ledger.store.engine import open_engine
+    from ledger.store.engine import in_words, open_engine
     from ledger.store.schema import HEAD, inspect
 
     engine = open_engine(_url())
     try:
-        status = inspect(engine)
+        with in_words(engine.url):
+            status = inspect(engine)
     finally:
         engine.dispose()
     row = {"revision": status.revision, "newest": HEAD, "fit": str(status.fit)}

@@ -146,6 +146,8 @@ def _creates(stage: Stage, facts: dict[int, Facts]) -> Iterator[str]:
         remote = remotes.get(marker)
         if remote is None:
             yield f"upstream has {job['id']}, whose marker {marker} nobody knows"
+        elif remote.state == RemoteState.absent and job["gone"]:
+            continue  # Upstream dropped it before its thread was listed: no reading can tell.
         elif remote.state not in (RemoteState.confirmed, RemoteState.lost, RemoteState.unknown):
             yield f"upstream has {job['id']}, which the ledger calls {remote.state}"
         elif remote.remote_id not in (None, job["id"]):
@@ -223,12 +225,19 @@ def _verdict(stage: Stage, facts: Facts) -> Iterator[str]:
     if run.state == State.completed:
         if job is None or job["true_status"] not in (State.completed, State.cancelled):
             yield f"run {run.id} is completed, upstream says {job and job['true_status']}"
-        elif run.needs_attention is None:
+        elif run.needs_attention is None and not _resolved(stage, run.id):
             yield from _result(stage, facts, job)
     ended = [a for a in facts.attempts if a.outcome == State.failed and a.error_code]
     for attempt in ended:
         if attempt.last_error is None and attempt.error_code == "server_error":
             yield f"run {run.id}: attempt {attempt.number} failed without its last_error"
+
+
+def _resolved(stage: Stage, run_id: int) -> bool:
+    """Whether a person has looked at what was flagged, and let it stand."""
+    said = sa.and_(EVENT.c.run_id == run_id, EVENT.c.kind == EventKind.resolved)
+    statement = sa.select(EVENT.c.id).where(said).limit(1)
+    return stage.console.read(lambda c: c.execute(statement).first()) is not None
 
 
 def _result(stage: Stage, facts: Facts, job: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,12 +13,15 @@ from typing import Any, Final, Protocol
 
 from ledger.core.intent import AccountProfile
 from ledger.core.pacing import after_failure
-from ledger.errors import MissingCredential, ObjectMissing, Pause, UpstreamError
+from ledger.errors import DatabaseError, MissingCredential, ObjectMissing, Pause, UpstreamError
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
 from ledger.service.redacting import Redaction
 from ledger.settings import Settings
+from ledger.store.store import stop_account
+from ledger.store.writer import Writer
 
+log = logging.getLogger("runward")
 PROBE_SECONDS: Final = 60.0
 HIDDEN_OBJECTS: Final = 3
 HIDDEN_WITHIN: Final = timedelta(seconds=120)
@@ -108,6 +114,8 @@ class Accounts:
         self._opener = opener
         self._providers: dict[int, Provider] = {}
         self._gates: dict[int, Gate] = {}
+        self.marks: dict[int, str | None] = {}
+        """Why an account is stopped, or that it works again: what is still to be written."""
 
     def gate(self, account_id: int) -> Gate:
         """The account's gate."""
@@ -127,6 +135,34 @@ class Accounts:
             fingerprint=row.fingerprint,
         )
 
+    def mind(
+        self, account_id: int, error: UpstreamError | None, now: datetime, rng: random.Random
+    ) -> bool:
+        """Take in how a call went; says whether a stopped account works again."""
+        gate = self.gate(account_id)
+        if error is None:
+            back = gate.worked()
+            if back:
+                self.marks[account_id] = None
+            return back
+        was_stopped = gate.stopped
+        gate.failed(error, now, rng.random())
+        if gate.stopped and not was_stopped:
+            log.error("account %s stopped: %s", account_id, error.message)
+            self.marks[account_id] = gate.stopped
+        return False
+
+    async def write_marks(self, writer: Writer, now: datetime) -> None:
+        """After what the calls brought: a mark that fails costs nothing, and is made later."""
+        while self.marks:
+            account_id, why = self.marks.popitem()
+            mark = functools.partial(stop_account, account_id=account_id, why=why, now=now)
+            try:
+                await writer.transact(mark)
+            except DatabaseError:
+                self.marks.setdefault(account_id, why)
+                return
+
     def provider(self, account: AccountRecord) -> Provider:
         """The provider of an account. Raises MissingCredential if no profile resolves to it."""
         if account.id not in self._providers:
@@ -143,10 +179,11 @@ class Accounts:
         return self._providers[account.id]
 
     def shift(self, by: timedelta) -> None:
-        """The wall clock was set: closed gates open when they would have."""
+        """The wall clock was set: no closed gate opens later than it would have. Set forward, it
+        may open earlier: whether it was closed since is not known."""
         for gate in self._gates.values():
             if gate.not_before is not None:
-                gate.not_before += by
+                gate.not_before += min(by, timedelta(0))
 
     def sees(
         self,

@@ -44,7 +44,13 @@ class Claimer:
             bury = functools.partial(self._bury, other, now)
             await self._writer.transact(bury)
             await asyncio.to_thread(self._store.lives.clear, other)
-        self._gone, self._share, self._now = [*dead, *overdue], 0, now
+        for other in overdue:
+            end = functools.partial(
+                claims.bury_overdue, lives=self._store.lives, life_id=other, now=now
+            )
+            if await self._writer.transact(end):
+                log.warning("life %s let its lease run out; its runs are taken over", other[:8])
+        self._gone, self._share, self._now = dead, 0, now
 
     def _bury(self, other: str, now: datetime, connection: Connection) -> None:
         """Free a dead life's runs, and set aside what has killed too many, in one transaction."""

@@ -25,7 +25,6 @@ from ledger.errors import (
     LocalLimit,
     MissingCredential,
     NotAllowed,
-    UpstreamError,
 )
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.entry import Entry, look_after
@@ -38,7 +37,7 @@ from ledger.service.usage import Usage
 from ledger.store.claims import still_owned
 from ledger.store.queries import payloads_of
 from ledger.store.records import Decision, Guard, LaneBusy, Rejected, Result, Stale, Written
-from ledger.store.store import Store, stop_account
+from ledger.store.store import Store
 from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
@@ -140,7 +139,9 @@ class Driver:
         if isinstance(step, RunTools):
             return await self._run_tools(entry, step, started)
         outcome = await self._call(entry, step, started)
-        return await self._decide(entry, outcome, source_of(step))
+        kept = await self._decide(entry, outcome, source_of(step))
+        await self._accounts.write_marks(self._writer, self._clock())
+        return kept
 
     async def _settle(self, entry: Entry, context: Context) -> bool:
         before = entry.facts
@@ -194,6 +195,10 @@ class Driver:
                 place = (facts.run.id, n)
                 if not self._accounts.sees(account, place, error, self._clock()):
                     outcome, error = hidden(n, operation, error)
+        except DatabaseError as away:
+            # All reading comes before the call: nothing was sent.
+            unread = LocalLimit(f"what to send could not be read: {away.message}")
+            return Failed.of(n, operation, unread)
         except MissingCredential as missing:
             error = AuthenticationRefused(missing.message)
             outcome = Failed.of(n, operation, error)
@@ -201,7 +206,8 @@ class Driver:
         now = self._clock()
         seconds = monotonic() - started
         self.usage.count(now, facts.run.account_id, operation, name, seconds)
-        await self._mind_account(facts.run.account_id, error, now)
+        if self._accounts.mind(facts.run.account_id, error, now, self._rng):
+            self.on_account_back(facts.run.account_id)
         return outcome
 
     async def _fresh(self, entry: Entry, armed: float) -> bool:
@@ -211,22 +217,10 @@ class Driver:
         if monotonic() - armed < self._options.effect_seconds_max:
             return True
         run_id, fence, life = entry.facts.run.id, entry.facts.fence, self._heart.life.id
-        return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
-
-    async def _mind_account(
-        self, account_id: int, error: UpstreamError | None, now: datetime
-    ) -> None:
-        gate = self._accounts.gate(account_id)
-        if error is None:
-            if gate.worked():
-                await self._writer.transact(lambda c: stop_account(c, account_id, None, now))
-                self.on_account_back(account_id)
-            return
-        was_stopped = gate.stopped
-        gate.failed(error, now, self._rng.random())
-        if gate.stopped and not was_stopped:
-            log.error("account %s stopped: %s", account_id, error.message)
-            await self._writer.transact(lambda c: stop_account(c, account_id, gate.stopped, now))
+        try:
+            return await self._writer.transact(lambda c: still_owned(c, life, run_id, fence))
+        except DatabaseError:
+            return False
 
     async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
         """Take an outcome in. False when the run is not ours any more."""
@@ -266,7 +260,8 @@ class Driver:
         """Run the calls together; each output is committed as soon as it is there."""
         if not await self._fresh(entry, started):
             return await self._not_started(entry, step)
-        tasks = [asyncio.create_task(self._tools.run(entry.facts, n)) for n in step.calls]
+        life = self._heart.life.id
+        tasks = [asyncio.create_task(self._tools.run(entry.facts, n, life)) for n in step.calls]
         kept = True
         try:
             for task in asyncio.as_completed(tasks):

@@ -47,9 +47,10 @@ class Agenda:
         """Put the entry into the heap under its present due time."""
         heapq.heappush(self._heap, (entry.due, entry.facts.run.id))
 
-    def drop(self, run_id: int) -> None:
-        """Forget a run."""
-        self.entries.pop(run_id, None)
+    def drop(self, entry: Entry) -> None:
+        """Forget a run, unless it has come back meanwhile, as another entry."""
+        if self.entries.get(entry.facts.run.id) is entry:
+            del self.entries[entry.facts.run.id]
 
     def wake(self, run_id: int, now: datetime) -> None:
         """Look at a run at once."""
@@ -64,11 +65,15 @@ class Agenda:
             self.plan(entry)
 
     def shift(self, by: timedelta) -> None:
-        """Move all plans: the clock that they were made by was set."""
+        """The clock that plans were made by was set. Set back, they come earlier; set forward, they
+        stay: which were made since is not known, and those would else be hours late. Who is being
+        driven may still plan by the time before."""
+        back = min(by, timedelta(0))
         for entry in self.entries.values():
-            entry.due += by
-            entry.look = replace(entry.look, next_at=entry.look.next_at + by)
-        self._heap = [(due + by, run_id) for due, run_id in self._heap]
+            entry.touched = entry.touched or entry.busy
+            entry.due += back
+            entry.look = replace(entry.look, next_at=entry.look.next_at + back)
+        self._heap = [(due + back, run_id) for due, run_id in self._heap]
 
     def pop_due(self, now: datetime) -> Entry | None:
         """The next entry that is due and not busy; first of all, one whose result may be dropped

@@ -28,6 +28,11 @@ def new_life_id() -> str:
     return new_id()
 
 
+def unexpected(error: Exception) -> bool:
+    """Whether an error needs its traceback: a database that is away says all in one line."""
+    return not isinstance(error, DatabaseError)
+
+
 class Heart:
     """Keeps one life's lock and lease, and ends it."""
 
@@ -74,9 +79,10 @@ class Heart:
                 last = monotonic()
                 try:
                     await self.beat()
-                except Exception:
+                except Exception as error:
                     # A life that stops beating must not stop trying: it only stops acting.
-                    log.exception("the heartbeat failed and is tried again")
+                    what = "the heartbeat failed and is tried again: %s"
+                    log.error(what, error, exc_info=unexpected(error))
 
     async def beat(self) -> None:
         """Renew the lease once. Declared dead by another life: begin again under a new name."""
@@ -106,8 +112,9 @@ class Heart:
                 self._lock = await asyncio.to_thread(self._store.lives.lock, self.life)
             except LeaseLost:
                 await self._begin_again()
-            except Exception:
-                log.exception("the lock is lost and is tried again")
+            except Exception as error:
+                what = "the lock is lost and is tried again: %s"
+                log.error(what, error, exc_info=unexpected(error))
 
     async def end(self, how: str) -> None:
         """Give all runs back and end the life; a database that is gone needs no farewell."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from ledger.errors import DatabaseError
 from ledger.service.anchoring import seal_some
 from ledger.service.usage import Usage
 from ledger.store.store import Store, add_usage, forget_batches
@@ -31,7 +32,11 @@ class Housekeeping:
         """Write the calls made, and drop what nobody needs any more."""
         rows = self._usage.take()
         before, old = now - timedelta(hours=1), now - timedelta(days=LIVES_DAYS)
-        await self._writer.transact(lambda c: add_usage(c, rows))
+        try:
+            await self._writer.transact(lambda c: add_usage(c, rows))
+        except DatabaseError:
+            self._usage.put_back(rows)
+            raise
         await self._writer.transact(lambda c: forget_batches(c, before))
         await self._writer.transact(lambda c: self._store.lives.forget(c, old))
 

@@ -24,7 +24,7 @@ from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.claiming import Claimer
 from ledger.service.driver import Driver
 from ledger.service.entry import Agenda, ClockSteps, Entry
-from ledger.service.heart import Heart
+from ledger.service.heart import Heart, unexpected
 from ledger.service.housekeeping import Housekeeping
 from ledger.service.options import Options, Report
 from ledger.service.tools import Toolbox
@@ -147,9 +147,9 @@ class Reconciler:
                 self._wake.clear()
                 try:
                     await self.tick(self._clock())
-                except Exception:
+                except Exception as error:
                     # The database is away, or one pass went wrong: the next one starts afresh.
-                    log.exception("a pass failed")
+                    log.error("a pass failed: %s", error, exc_info=unexpected(error))
                     self._hinted = False
                     self._next_sweep = self._clock() + timedelta(seconds=1)
                 await self._wait(until is not None)
@@ -214,7 +214,7 @@ class Reconciler:
         finally:
             entry.busy = False
         if not kept or life != self.heart.life.id:
-            self.agenda.drop(run_id)
+            self.agenda.drop(entry)
         else:
             if entry.touched:
                 await self._look_again(entry)
@@ -277,8 +277,9 @@ class Reconciler:
         life = self.heart.life.id
         owned = self._store.read(lambda c: claims.owned(c, life))
         for run_id in set(self.agenda.entries) - set(owned):
-            if not self.agenda.entries[run_id].busy:
-                self.agenda.drop(run_id)
+            lost = self.agenda.entries[run_id]
+            if not lost.busy:
+                self.agenda.drop(lost)
                 report.dropped += 1
         known = self._store.read(lambda c: claims.versions(c, list(owned)))
         for run_id, (fence, _) in owned.items():
@@ -314,8 +315,8 @@ class Reconciler:
         """Declared dead and begun again: nothing owned before is owned now."""
         if self._rebirths != self.heart.rebirths:
             self._rebirths = self.heart.rebirths
-            for run_id in list(self.agenda.entries):
-                self.agenda.drop(run_id)
+            for entry in list(self.agenda.entries.values()):
+                self.agenda.drop(entry)
 
     async def _end(self, how: str) -> None:
         if self._hints is not None:

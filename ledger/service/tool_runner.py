@@ -7,8 +7,9 @@ from collections.abc import Callable
 from ledger.core.alphabet import Source
 from ledger.core.decide import decide
 from ledger.core.model import Change, Facts
-from ledger.core.outcome import Outcome, ToolDone, performed
+from ledger.core.outcome import Outcome, ToolDone, ToolNotStarted, performed
 from ledger.core.steps import Context
+from ledger.errors import DatabaseError
 from ledger.service.perform import ReadPayloads
 from ledger.service.tools import Toolbox, ToolCall
 from ledger.service.transactional import TransactionalCall
@@ -24,10 +25,13 @@ class ToolRunner:
     ) -> None:
         self._toolbox, self._read, self._snapshot = toolbox, read, snapshot
 
-    async def run(self, facts: Facts, n: int) -> ToolDone:
-        """Run call `n`; whatever happens becomes its output."""
+    async def run(self, facts: Facts, n: int, life: str) -> ToolDone | ToolNotStarted:
+        """Run call `n`; whatever happens becomes its output. Not started without its arguments."""
         call = facts.calls[n - 1]
-        arguments = self._read(facts.run.id, [call.arguments])[call.arguments]
+        try:
+            arguments = self._read(facts.run.id, [call.arguments])[call.arguments]
+        except DatabaseError:
+            return ToolNotStarted(n=n, life=life)
         tool = self._toolbox[call.tool]
         names = {"key": call.key, "call_id": call.call_id, "tool": call.tool}
         run_id, run_key = facts.run.id, facts.run.key

@@ -27,3 +27,10 @@ class Usage:
         """What was counted since the last time."""
         counts, self._counts = dict(self._counts), defaultdict(lambda: [0, 0.0])
         return [(*key, int(calls), seconds) for key, (calls, seconds) in counts.items()]
+
+    def put_back(self, rows: list[tuple[datetime, int, str, str, int, float]]) -> None:
+        """What was taken could not be written: count it again."""
+        for hour, account_id, operation, outcome, calls, seconds in rows:
+            entry = self._counts[hour, account_id, operation, outcome]
+            entry[0] += calls
+            entry[1] += seconds

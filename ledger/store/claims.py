@@ -116,6 +116,14 @@ def bury(
     return found
 
 
+def bury_overdue(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> bool:
+    """The same for a life that hangs: should it wake up, it begins again under a new name."""
+    over = lives.end_overdue(connection, life_id, now)
+    if over:
+        release(connection, life_id)
+    return over
+
+
 def owned(connection: sa.Connection, life_id: str) -> dict[int, tuple[int, Any]]:
     """What the rows say that this life owns: run to (fence, due time)."""
     statement = sa.select(WATCH.c.run_id, WATCH.c.fence, WATCH.c.due_at).where(

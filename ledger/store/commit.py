@@ -12,7 +12,9 @@ from ledger.clock import rest
 from ledger.errors import DatabaseError, RunwardError
 from ledger.store.batch import BATCH, Batch, bad_record
 from ledger.store.checkpoint import Checkpoints
+from ledger.store.engine import file_of
 from ledger.store.records import Decision, Record, Rejected, Result
+from ledger.store.storage import remedy
 
 TRIES_MAX: Final = 6
 RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
@@ -77,7 +79,7 @@ class Committer:
                 return once()
             except sa.exc.DBAPIError as error:
                 if not self._again(error) or attempt == TRIES_MAX - 1:
-                    raise DatabaseError(_explain(error)) from error
+                    raise failed(self._engine.url, error) from error
                 rest(0.02 * 2**attempt)
         raise AssertionError("unreachable")
 
@@ -180,7 +182,8 @@ def _may_be_one_record(error: Exception) -> bool:
     return told and not error.connection_invalidated
 
 
-def _explain(error: sa.exc.DBAPIError) -> str:
-    """What the driver said, without statement and parameters."""
+def failed(url: sa.URL, error: sa.exc.DBAPIError) -> DatabaseError:
+    """What the driver said, without statement and parameters, and what to do about it."""
     text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else ""
-    return f"the database failed: {type(error.orig).__name__}: {text}"[:300]
+    message = f"the database failed: {type(error.orig).__name__}: {text}"[:300]
+    return DatabaseError(message, hint=remedy(file_of(url), text))

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from ledger.errors import ConfigurationError, DatabaseError, UnsupportedDatabase
 from ledger.store.direct import execute
+from ledger.store.storage import frozen, remedy
 
 BUSY_MILLISECONDS = 30_000
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -88,20 +89,25 @@ def open_engine(url: str, *, migrating: bool = False, pooled: bool = True) -> sa
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
+def in_words(url: sa.URL) -> Iterator[None]:
     """What goes wrong on opening a database, as one line to show. Raises DatabaseError."""
     try:
         yield
-    except sa.exc.DBAPIError as error:
-        lines = str(error.orig).strip().splitlines() or [""]
-        raise DatabaseError(f"the database cannot be opened: {lines[0]}"[:300]) from None
-    except OSError as error:
-        raise DatabaseError(f"the database cannot be opened: {error}"[:300]) from None
+    except (sa.exc.DBAPIError, OSError) as error:
+        said = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        line = (str(said).strip().splitlines() or [""])[0]
+        hint = remedy(file_of(url), line)
+        raise DatabaseError(f"the database cannot be opened: {line}"[:300], hint=hint) from None
 
 
 def sqlite_path(url: sa.URL) -> Path:
     """The file behind a SQLite URL."""
     return Path(str(url.database)).absolute()
+
+
+def file_of(url: sa.URL) -> Path | None:
+    """The file of a SQLite database; None for a server."""
+    return sqlite_path(url) if url.get_backend_name() == "sqlite" else None
 
 
 def _open_sqlite(url: sa.URL, *, migrating: bool) -> sa.Engine:
@@ -116,10 +122,20 @@ def _open_sqlite(url: sa.URL, *, migrating: bool) -> sa.Engine:
         url.set(database=str(path)),
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
         hide_parameters=True,
+        **_frozen_in_time(path),
     )
     event.listen(engine, "connect", lambda connection, _: _configure(connection, migrating))
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _frozen_in_time(path: Path) -> dict[str, Any]:
+    """On read-only storage SQLite cannot make the files that readers share. A database that
+    nobody has open needs none: it is read as it lies there."""
+    if not frozen(path):
+        return {}
+    address = path.as_uri() + "?immutable=1"
+    return {"creator": lambda: sqlite3.connect(address, uri=True, check_same_thread=False)}
 
 
 def _make_folder(path: Path) -> None:

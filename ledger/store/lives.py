@@ -25,8 +25,9 @@ from typing import Any, Final, Protocol
 import sqlalchemy as sa
 
 from ledger.clock import boot_id, boottime, monotonic
-from ledger.errors import LeaseLost
+from ledger.errors import DatabaseError, LeaseLost
 from ledger.store.rows import table_of
+from ledger.store.storage import remedy
 from ledger.store.tables import WorkerRow
 
 WORKER = table_of(WorkerRow)
@@ -143,7 +144,13 @@ class Lives:
     def lock(self, life: Life) -> LifeLock:
         """Take the lock of a new life, before its row is written."""
         if self._folder is not None:
-            return FileLock(self._folder / f"{life.id}.lock")
+            path = self._folder / f"{life.id}.lock"
+            try:
+                return FileLock(path)
+            except OSError as error:
+                what = f"the lock of this life cannot be made: {error.strerror}: {path}"
+                database = self._folder.with_suffix("")
+                raise DatabaseError(what, hint=remedy(database, str(error))) from None
         return AdvisoryLock(self._engine, life.id)
 
     def begin(self, connection: sa.Connection, life: Life, now: datetime) -> None:
@@ -187,6 +194,16 @@ class Lives:
             .values(ended_at=now, end=how)
         )
         connection.execute(statement)
+
+    def end_overdue(self, connection: sa.Connection, life_id: str, now: datetime) -> bool:
+        """End a life whose lease has run out, unless it has renewed it; says whether it is over."""
+        statement = (
+            sa.update(WORKER)
+            .where(WORKER.c.id == life_id, WORKER.c.ended_at.is_(None))
+            .where(WORKER.c.lease_until < self.lease_clock(connection))
+            .values(ended_at=now, end="overdue")
+        )
+        return connection.execute(statement).rowcount == 1
 
     def forget(self, connection: sa.Connection, before: datetime) -> None:
         """Drop the rows of lives that ended before."""

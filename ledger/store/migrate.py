@@ -21,6 +21,7 @@ from ledger.store import guards
 from ledger.store.engine import in_words, open_engine, sqlite_path
 from ledger.store.rows import table_of
 from ledger.store.schema import HEAD, Fit, inspect
+from ledger.store.storage import frozen
 from ledger.store.tables import LedgerRow, Table
 
 LOCK_KEY = 0x72756E77617264
@@ -41,7 +42,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
     """
     engine = open_engine(url, migrating=True)
     try:
-        with in_words(), _only_one(engine):
+        with in_words(engine.url), _only_one(engine):
             status = inspect(engine)
             if status.fit == Fit.newer:
                 status.demand_current()
@@ -71,7 +72,7 @@ def differences(url: str) -> list[str]:
     """What a fully migrated database would have and this one has not."""
     engine = open_engine(url)
     try:
-        with in_words():
+        with in_words(engine.url):
             status = inspect(engine)
         if status.fit != Fit.current:
             return [f"schema is {status.fit}: {status.revision}", *status.missing]
@@ -113,6 +114,10 @@ def _only_one(engine: sa.Engine) -> Iterator[None]:
     """One migrator at a time, on a lock that dies with its process."""
     if engine.dialect.name == "sqlite":
         path = sqlite_path(engine.url)
+        if frozen(path):
+            # Nobody can migrate there, and that there is nothing to migrate can still be said.
+            yield
+            return
         with path.with_name(path.name + ".migrate").open("w") as file:
             _flock(file.fileno())
             yield

@@ -12,10 +12,9 @@ import sqlalchemy as sa
 
 from ledger.clock import utcnow
 from ledger.core.intent import AccountProfile
-from ledger.errors import DatabaseError
 from ledger.store.batch import BATCH, Batch
 from ledger.store.checkpoint import Checkpoints
-from ledger.store.commit import Committer
+from ledger.store.commit import Committer, failed
 from ledger.store.engine import BUSY_MILLISECONDS, in_words, open_engine, sqlite_path
 from ledger.store.lives import Lives
 from ledger.store.queries import ACCOUNT
@@ -51,7 +50,7 @@ class Store:
         """
         engine = open_engine(url)
         try:
-            with in_words():
+            with in_words(engine.url):
                 status = inspect(engine)
             if status.fit == Fit.empty or (migrate and status.fit in (Fit.older, Fit.damaged)):
                 from ledger.store.migrate import upgrade
@@ -59,7 +58,7 @@ class Store:
                 upgrade(url)
             else:
                 status.demand_current()
-            with in_words():
+            with in_words(engine.url):
                 server = engine.dialect.name == "postgresql"
                 kept = open_engine(direct_url or url, pooled=False) if server else None
                 return cls(url, engine, kept)
@@ -125,7 +124,7 @@ class Store:
             with self.reading() as connection:
                 return query(connection)
         except sa.exc.DBAPIError as error:
-            raise DatabaseError(f"the database failed: {type(error.orig).__name__}") from error
+            raise failed(self.engine.url, error) from error
 
     def snapshot(self) -> Snapshot:
         """A read-only view for one call of a tool, opened by its first query."""
