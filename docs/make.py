@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import reliability
+
 from ledger.core import diagram, error_table
 
-PAGES = {"lifecycle.md": diagram.document, "errors.md": error_table.document}
+PAGES = {
+    "lifecycle.md": diagram.document,
+    "errors.md": error_table.document,
+    "reliability.md": reliability.document,
+}
 
 if __name__ == "__main__":
     for name, document in PAGES.items():

@@ -153,6 +153,7 @@ def chaos(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             yield Chaos(database_url, tmp_path, sim, ledger)
 
 
+@pytest.mark.problem(8, 11)
 def test_no_kill_loses_or_doubles_anything(chaos: Chaos) -> None:
     """After any number of kills every run has a verdict and the ledger agrees with upstream."""
     for _ in range(KILLS):

@@ -119,6 +119,7 @@ def missing(play: Play, **look: Any) -> Play:
 KEPT = Policy(result_retention_seconds=600)
 
 
+@pytest.mark.problem(18)
 @pytest.mark.parametrize(
     ("seconds", "code"), [(30, "remote_deleted"), (700, "remote_past_retention")]
 )
@@ -139,6 +140,7 @@ def test_what_this_life_has_seen_counts() -> None:
     assert "remote_deleted" == play.facts.run.error_code
 
 
+@pytest.mark.problem(18)
 def test_an_id_that_was_never_confirmed_is_no_proof_that_nothing_was_made() -> None:
     """Adopted by a wrong id, or deleted before the first look: the code says so, and the remote is
     lost to us, not absent."""
@@ -151,6 +153,7 @@ def test_an_id_that_was_never_confirmed_is_no_proof_that_nothing_was_made() -> N
     assert RemoteState.lost == play.facts.remotes[0].state
 
 
+@pytest.mark.problem(18, 30)
 def test_a_credential_that_may_not_see_it_never_becomes_a_verdict() -> None:
     """The run keeps its state and says so; the first good read takes the flag away."""
     play = Play().create(response())

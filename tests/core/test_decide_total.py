@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from decide_world import World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ HISTORIES = settings(max_examples=250, suppress_health_check=list(HealthCheck))
 CHOICES = st.lists(st.integers(0, 5039), min_size=5, max_size=250)
 
 
+@pytest.mark.problem(2)
+@pytest.mark.failure(4, 12)
 @HISTORIES
 @given(choices=CHOICES)
 def test_any_history_of_a_response_keeps_the_invariants_and_ends(choices: list[int]) -> None:
@@ -19,6 +22,8 @@ def test_any_history_of_a_response_keeps_the_invariants_and_ends(choices: list[i
     world.drain()
 
 
+@pytest.mark.problem(2)
+@pytest.mark.failure(4, 12)
 @HISTORIES
 @given(choices=CHOICES)
 def test_any_history_of_a_thread_run_keeps_the_invariants_and_ends(choices: list[int]) -> None:

@@ -64,6 +64,7 @@ POLICIES = st.builds(
 )
 
 
+@pytest.mark.failure(18)
 @given(
     given_=st.builds(
         PolicyInput,
@@ -147,6 +148,7 @@ def test_a_restart_rule_that_cannot_be_meant_is_refused(text: str) -> None:
         parse_restart(text)
 
 
+@pytest.mark.failure(18)
 @pytest.mark.parametrize(
     "value",
     [10**400, -(10**5_000), math.inf, math.nan, True, "x", None],

@@ -200,6 +200,7 @@ def test_times_as_servers_send_them(value: Any, time: datetime | None) -> None:
     assert time == read_time(value)
 
 
+@pytest.mark.failure(18)
 def test_a_far_expiry_can_be_waited_for() -> None:
     """The latest time that is read leaves room for the grace and for every time zone."""
     latest = read_time(253_370_764_799_000)

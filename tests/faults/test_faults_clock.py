@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fault_rig import StartFault
 from fault_tools import CLOCK, set_clock
 from service_rig import MakeRig, verdict
@@ -14,6 +15,8 @@ LEASE = ("--lease-seconds", "3")
 DONE = ("completed", 1, None, None, None)
 
 
+@pytest.mark.problem(6, 29)
+@pytest.mark.failure(32)
 def test_a_clock_set_by_hours_moves_nothing_but_dates(
     database_url: str, rig_at: MakeRig, start: StartFault, folder: Path
 ) -> None:

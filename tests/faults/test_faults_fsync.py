@@ -24,6 +24,8 @@ def sick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.problem(13)
+@pytest.mark.failure(25)
 @pytest.mark.faults_long
 def test_a_submit_whose_commit_failed_is_repeated(
     tmp_path: Path, sick: Path, rig_at: MakeRig
@@ -60,6 +62,7 @@ def test_a_daemon_waits_until_the_disk_is_well(
     assert 0 == daemon.drain(), daemon.said
 
 
+@pytest.mark.problem(11)
 @pytest.mark.faults_long
 def test_a_daemon_killed_on_a_sick_disk_leaves_no_effect_to_chance(
     tmp_path: Path, sick: Path, rig_at: MakeRig, start: StartFault, folder: Path

@@ -21,6 +21,7 @@ from ledger.store.migrate import differences
 STEP_SECONDS = 0.02
 
 
+@pytest.mark.problem(25)
 @pytest.mark.parametrize(
     ("command", "point"),
     [
@@ -45,6 +46,7 @@ def test_a_killed_migration_is_made_by_the_next_command(
     _is_whole(url)
 
 
+@pytest.mark.problem(25)
 @pytest.mark.faults_long
 def test_a_migration_killed_at_any_moment(empty_database_url: str) -> None:
     """The same wherever the kill falls, later each time, until one comes too late."""

@@ -20,6 +20,8 @@ CUTS = 8
 BACK_SECONDS = 60.0
 
 
+@pytest.mark.problem(11)
+@pytest.mark.failure(1)
 def test_a_killed_server_costs_no_acknowledged_run(
     own_postgres: OwnPostgres, rig_at: MakeRig, start: StartFault, folder: Path
 ) -> None:
@@ -50,6 +52,7 @@ def test_a_killed_server_costs_no_acknowledged_run(
     assert 0 == daemon.drain(), daemon.said
 
 
+@pytest.mark.problem(22)
 @pytest.mark.faults_long
 def test_connections_cut_within_commit_double_nothing(
     own_postgres: OwnPostgres, rig_at: MakeRig, start: StartFault, folder: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fault_rig import LONG, FaultDaemon, StartFault
 from fault_tools import HELD, HOLD
 from service_rig import MakeRig, Rig, verdict
@@ -13,6 +14,8 @@ LEASE = ("--lease-seconds", "3")
 DONE = ("completed", 1, None, None, None)
 
 
+@pytest.mark.problem(1, 3, 7)
+@pytest.mark.failure(3, 33)
 def test_a_stopped_daemon_loses_its_runs_and_is_born_again(
     database_url: str, rig_at: MakeRig, start: StartFault, folder: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from fault_rig import LONG, FaultDaemon, StartFault
 from service_rig import MakeRig, Rig, verdict
 from service_tools import GO, charge, find, traces
@@ -13,6 +14,7 @@ PLAIN = 200 if LONG else 16
 TOOLS = 8 if LONG else 2
 
 
+@pytest.mark.problem(11, 21)
 def test_two_daemons_share_one_file(
     tmp_path: Path, rig_at: MakeRig, start: StartFault, folder: Path
 ) -> None:

@@ -31,12 +31,15 @@ EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "31"))
 MUTANT_SEEDS = 40
 
 
+@pytest.mark.problem(1, 3)
+@pytest.mark.failure(2)
 @pytest.mark.parametrize("part", range(4))
 def test_no_seed_breaks_a_promise(part: int) -> None:
     for seed in range(part, SEEDS, 4):
         assert () == play(schedule_of(seed)).problems, f"runward sim fuzz --seed {seed}"
 
 
+@pytest.mark.failure(4, 11)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_death_at_any_point_of_a_story_loses_nothing(name: str) -> None:
     plays = list(killed_everywhere(name, every=EVERY, first=1 + len(name) % EVERY))

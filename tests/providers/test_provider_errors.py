@@ -217,6 +217,8 @@ def test_a_bare_timeout_of_the_sdk_is_a_timeout() -> None:
     assert type(translate(openai.APITimeoutError(REQUEST), "read")) is ReplyTimeout
 
 
+@pytest.mark.problem(8)
+@pytest.mark.failure(24)
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
 def test_a_server_that_asks_for_a_retry_gets_none(upstream: Upstream, status: int) -> None:
     upstream.say({"error": {"message": "again"}}, status, x_should_retry="true", retry_after="0")

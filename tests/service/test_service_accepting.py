@@ -20,6 +20,8 @@ def contradicted(rig: Rig, provider: str) -> Run:
     return rig.settle(run)[0]
 
 
+@pytest.mark.problem(16)
+@pytest.mark.failure(22)
 @pytest.mark.parametrize("provider", ["responses", "assistants"])
 def test_a_contradiction_is_accepted_with_its_result(make_rig: MakeRig, provider: str) -> None:
     """The first attempt stays cancelled; the second is upstream's word, with the text."""
@@ -40,6 +42,7 @@ def test_a_contradiction_is_accepted_with_its_result(make_rig: MakeRig, provider
     assert 1 == len(rig.made(run, "responses.create") or rig.made(run, "runs.create"))
 
 
+@pytest.mark.problem(16)
 def test_a_flag_is_resolved_by_name_and_reason(make_rig: MakeRig) -> None:
     """The verdict stays, the flag goes, and the history says who looked and why."""
     rig = make_rig(SLOW)
@@ -56,6 +59,7 @@ def test_a_flag_is_resolved_by_name_and_reason(make_rig: MakeRig) -> None:
         rig.ledger.resolve(run, reason="again")
 
 
+@pytest.mark.problem(18, 30)
 def test_another_key_that_sees_nothing_is_no_verdict(make_rig: MakeRig) -> None:
     """Objects that were made with one key and are missing under another are not lost."""
     rig = make_rig()

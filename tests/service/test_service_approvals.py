@@ -136,6 +136,7 @@ def test_a_life_without_the_tool_cannot_know_and_one_with_it_asks(
     assert (DONE, 1) == (verdict(rig.finish(run)[0]), len(wired.ran))
 
 
+@pytest.mark.failure(13, 27)
 def test_a_word_that_is_missing_is_asked_for_again_before_it_lapses(make_rig: MakeRig) -> None:
     """When a quarter of the time is left the run is flagged anew, once."""
     wired = Wire()
@@ -158,6 +159,7 @@ def test_a_word_that_is_missing_is_asked_for_again_before_it_lapses(make_rig: Ma
     assert "required" == rig.calls(run)[0]["approval"]
 
 
+@pytest.mark.failure(27)
 @pytest.mark.parametrize("policy", ["refuse", "attach"])
 def test_a_late_word_counts_for_the_next_attempt_only_by_policy(
     make_rig: MakeRig, policy: str

@@ -28,6 +28,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch, "RESEND_SECONDS", 0.2)
 
 
+@pytest.mark.problem(8, 10, 11)
+@pytest.mark.failure(4, 24)
 @pytest.mark.usefixtures("quick", "impatient")
 @pytest.mark.parametrize(
     ("dialect", "provider", "hang", "creates"),
@@ -73,6 +75,8 @@ def test_a_kill_at_any_step_costs_nothing(
     assert ["charged"] == [output for _, output in rig.received(run)]
 
 
+@pytest.mark.problem(9)
+@pytest.mark.failure(15)
 @SQLITE
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("hang", ["before:Cancel", "during:Cancel", "after:Cancel"])
@@ -93,6 +97,8 @@ def test_a_cancel_survives_a_kill(
     assert ["cancelled"] == [item["status"] for item in rig.sim.objects()]
 
 
+@pytest.mark.problem(11)
+@pytest.mark.failure(13)
 def test_an_effect_that_was_cut_off_is_held(
     make_rig: MakeRig, start_daemon: StartDaemon, folder: Path
 ) -> None:
@@ -116,6 +122,7 @@ def test_an_effect_that_was_cut_off_is_held(
     assert ["the books say: charged"] == [output for _, output in rig.received(run)]
 
 
+@pytest.mark.problem(11)
 @pytest.mark.parametrize("provider", ["responses", "assistants"])
 @pytest.mark.parametrize("hang", ["before:Writes", "during:Writes", "after:Writes"])
 def test_a_transactional_effect_happens_exactly_once(
@@ -142,6 +149,7 @@ def test_a_transactional_effect_happens_exactly_once(
     assert ["booked"] == [output for _, output in rig.received(run)]
 
 
+@pytest.mark.problem(11)
 @pytest.mark.parametrize("policy", ["hold", "error_output", "rerun"])
 def test_a_call_of_unknown_outcome_goes_by_policy(
     make_rig: MakeRig, start_daemon: StartDaemon, folder: Path, policy: str
@@ -231,6 +239,7 @@ def test_a_terminated_daemon_drains(rig: Rig, start_daemon: StartDaemon) -> None
     assert 3 == rig.count("watch")
 
 
+@pytest.mark.failure(4, 11)
 def test_a_killed_daemon_is_succeeded(rig: Rig, start_daemon: StartDaemon, tmp_path: Path) -> None:
     """After kill -9 a second daemon takes the runs over at once and finishes everything."""
     runs = [

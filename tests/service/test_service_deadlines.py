@@ -10,6 +10,7 @@ LATE = ("expired", 1, "deadline", "ledger", None)
 FAMILIES = pytest.mark.parametrize("provider", ["responses", "assistants"])
 
 
+@pytest.mark.failure(12, 17)
 @FAMILIES
 @pytest.mark.parametrize("where", ["queued", "in_progress"])
 def test_a_stuck_run_expires_and_its_tail_is_settled(rig: Rig, provider: str, where: str) -> None:
@@ -25,6 +26,7 @@ def test_a_stuck_run_expires_and_its_tail_is_settled(rig: Rig, provider: str, wh
     assert 0 == rig.count("watch")
 
 
+@pytest.mark.failure(12)
 @SQLITE
 @FAMILIES
 def test_a_run_without_a_handler_expires(rig: Rig, provider: str) -> None:

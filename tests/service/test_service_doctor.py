@@ -24,6 +24,7 @@ def test_a_ledger_at_rest_has_nothing_to_settle(rig: Rig) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.failure(13)
 def test_an_unresolved_create_names_the_price(rig: Rig) -> None:
     """How many, the oldest, what each choice can cost, and the command that settles it."""
     first = rig.run("sim-drop-after")
@@ -37,6 +38,7 @@ def test_an_unresolved_create_names_the_price(rig: Rig) -> None:
     assert f"runward adopt ID --run {first.id}" in one.fix
 
 
+@pytest.mark.failure(13)
 @pytest.mark.parametrize(("model", "name"), [("sim-empty", "contradictions"),
                                              ("sim-vanish", "results lost")])  # fmt: skip
 def test_a_flagged_run_is_counted_under_its_kind(make_rig: MakeRig, model: str, name: str) -> None:

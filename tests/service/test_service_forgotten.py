@@ -34,6 +34,7 @@ def test_the_request_is_erased_with_the_verdict(rig: Rig, provider: str) -> None
     assert "" == str(rig.ledger.get(run).policy.restart).strip("()")
 
 
+@pytest.mark.problem(28)
 def test_it_stays_until_the_last_remote_is_settled(make_rig: MakeRig) -> None:
     """A verdict with a tail is not the end: the request goes when nothing is left to watch."""
     rig = make_rig()

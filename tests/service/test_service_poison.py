@@ -16,7 +16,8 @@ from ledger.core.explain import explain
 from ledger.core.following import Surroundings, WaitingFor
 from ledger.core.model import Facts
 from ledger.core.outcome import ToolDone
-from ledger.core.steps import RunTools, ToolSpec
+from ledger.core.policy import Policy
+from ledger.core.steps import Cancel, RunTools, ToolSpec
 from ledger.errors import NotAllowed
 from ledger.service.claiming import Claimer
 from ledger.service.options import Options
@@ -61,6 +62,16 @@ class Ward:
         assert isinstance(result, Written), result
         return result.facts
 
+    def cancels(self, facts: Facts, life: str) -> None:
+        """Commit that the object is being cancelled."""
+        by = context(self.bench.now, life=life)
+        decision = Decision(
+            run_id=facts.run.id,
+            decide=lambda fresh: arm(fresh, Cancel(1), by),
+            guard=Guard(life, facts.fence),
+        )
+        assert isinstance(self.bench.commit(decision), Written)
+
     def bury(self, seconds: float = 0.0) -> None:
         """Another life finds out who is dead."""
         asyncio.run(self.claimer.judge_lives(later(seconds)))
@@ -102,6 +113,8 @@ def free(ward: Ward) -> None:
     ward.bench.execute("UPDATE watch SET owner = NULL")
 
 
+@pytest.mark.problem(19)
+@pytest.mark.failure(13)
 def test_three_deaths_in_one_step_set_a_run_aside(ward: Callable[..., Ward]) -> None:
     """The others, which the lives merely owned, are claimed as ever; the event names the lives."""
     one = ward()
@@ -125,6 +138,7 @@ def test_three_deaths_in_one_step_set_a_run_aside(ward: Callable[..., Ward]) -> 
     assert () == one.bench.verify().broken
 
 
+@pytest.mark.problem(19)
 def test_deaths_of_lives_that_only_owned_it_do_not_count(ward: Callable[..., Ward]) -> None:
     """However often a life dies beside it, a run that waits is not suspected."""
     one = ward()
@@ -161,6 +175,30 @@ def test_the_count_is_a_setting(ward: Callable[..., Ward]) -> None:
     assert Attention.poison == one.bench.facts(run_id).run.needs_attention
 
 
+@pytest.mark.problem(2)
+@pytest.mark.failure(5, 19)
+def test_a_verdict_is_not_set_aside(ward: Callable[..., Ward]) -> None:
+    """The life that called off what an expired run had left upstream died over it: the next goes
+    on with the cancel, and the verdict stays as it is, without a flag."""
+    one = ward(poison_deaths=1)
+    facts = one.bench.sending(policy=Policy(deadline_seconds=60))
+    facts = one.bench.take(facts, seen(response()), source=Source.create)
+    before = one.bench.elapse(facts, 61).run
+    free(one)
+    life = one.live()
+    [claimed] = one.bench.claim(life)
+    one.cancels(claimed, life)
+    one.bury(61)
+
+    after = one.bench.facts(before.id)
+    assert (State.expired, None, before.finished_at) == (
+        after.run.state, after.run.needs_attention, after.run.finished_at
+    )  # fmt: skip
+    assert (State.expired, 1) == (after.attempt.outcome, after.run.attempts)
+    assert 0 == one.bench.scalar("SELECT count(*) FROM event WHERE kind = 'set_aside'")
+    assert [before.id] == [facts.run.id for facts in one.bench.claim("next")]
+
+
 def aside(make: Callable[..., Ward]) -> tuple[Ward, int]:
     one = make(poison_deaths=1)
     run_id = one.patient().run.id
@@ -169,6 +207,7 @@ def aside(make: Callable[..., Ward]) -> tuple[Ward, int]:
     return one, run_id
 
 
+@pytest.mark.problem(19)
 def test_a_person_releases_it(ward: Callable[..., Ward]) -> None:
     """A remark does not; a release does, once."""
     one, run_id = aside(ward)
@@ -182,6 +221,8 @@ def test_a_person_releases_it(ward: Callable[..., Ward]) -> None:
         one.operate(run_id, poison.release(None))
 
 
+@pytest.mark.problem(19)
+@pytest.mark.failure(17)
 @pytest.mark.parametrize(
     "command",
     [operator.cancel("no"), operator.answer_call("1", b"by hand", is_error=False)],
@@ -199,6 +240,8 @@ def test_a_cancel_or_an_answer_lets_it_go_on(
     assert [run_id] == [facts.run.id for facts in one.bench.claim("next")]
 
 
+@pytest.mark.problem(19)
+@pytest.mark.failure(17)
 def test_its_deadline_ends_it_all_the_same(ward: Callable[..., Ward]) -> None:
     """Every accepted run reaches a verdict: past the deadline a life takes it, to end it."""
     one, run_id = aside(ward)

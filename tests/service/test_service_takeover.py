@@ -87,6 +87,8 @@ def create_upstream(facts: Facts) -> Observed:
     return Observed(n=1, observation=read_object(remote.kind, made.content))
 
 
+@pytest.mark.problem(1, 8)
+@pytest.mark.failure(24, 33)
 def test_what_a_stale_life_learned_is_used(make_rig: MakeRig) -> None:
     """A create's reply that reaches a life which has lost the run changes nothing by itself; the
     new owner reads it, and sends no second create."""
@@ -126,6 +128,8 @@ def test_a_stale_refusal_is_used_too(make_rig: MakeRig) -> None:
     assert ("failed", "remote") == (done.state, done.error_origin)
 
 
+@pytest.mark.problem(8)
+@pytest.mark.failure(24)
 @SQLITE
 def test_a_create_left_by_a_dead_life_is_in_doubt(rig: Rig) -> None:
     """Armed, and nothing ever heard: the create is not sent again blindly."""
@@ -140,6 +144,7 @@ def test_a_create_left_by_a_dead_life_is_in_doubt(rig: Rig) -> None:
     assert [] == rig.sim.log()
 
 
+@pytest.mark.problem(30)
 def test_two_lives_share_the_work(rig: Rig) -> None:
     """Two lives on one database drive all runs to their end, each run by one of them at a time."""
     runs = [rig.submit("sim-goes-back") for _ in range(12)]

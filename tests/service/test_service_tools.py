@@ -129,6 +129,7 @@ def test_an_exception_is_told_without_its_secrets(make_rig: MakeRig) -> None:
     assert SECRET not in json.dumps(rig.ledger.show(run))
 
 
+@pytest.mark.failure(13)
 @FAMILIES
 def test_an_unknown_tool_waits_for_a_person(rig: Rig, provider: str) -> None:
     """A call that nothing here can run stays visible, and its answer by hand is sent."""
@@ -201,6 +202,7 @@ def test_rounds_follow_one_another(make_rig: MakeRig, provider: str) -> None:
     assert DONE == verdict(run)
 
 
+@pytest.mark.problem(10)
 def test_requires_action_right_after_submit(make_rig: MakeRig) -> None:
     """A read right after the submit still shows the answered call: it is neither run nor submitted
     again."""
@@ -245,6 +247,7 @@ def test_the_same_call_id_with_other_arguments_is_another_call(
     assert DONE == verdict(run)
 
 
+@pytest.mark.problem(10)
 @SQLITE
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
@@ -293,6 +296,7 @@ def test_secrets_in_a_request_are_named_not_kept(rig: Rig, monkeypatch: pytest.M
     assert SECRET not in json.dumps(rig.ledger.show(run))
 
 
+@pytest.mark.problem(7)
 @SQLITE
 @FAMILIES
 @pytest.mark.parametrize("idempotent", [True, False])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from support import NOW, accepted, context, failed, later, response, seen
 
 from ledger.core.alphabet import Source
@@ -50,6 +51,7 @@ def order(made: Agenda, now: datetime) -> list[int]:
     return found
 
 
+@pytest.mark.problem(20)
 def test_the_order_is_that_of_due_times_until_a_result_is_in_danger() -> None:
     """With time enough the oldest goes first; with little, what may be lost."""
     assert [1, 2, 3] == order(agenda(later(100)), later(100))

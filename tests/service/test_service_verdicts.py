@@ -97,6 +97,7 @@ def raw(rig: Rig, path: str) -> bytes:
         return bytes(reply.read())
 
 
+@pytest.mark.failure(20)
 def test_every_magic_model_ends_in_its_verdict(make_rig: MakeRig) -> None:
     """State, attempts, code, origin, attention and text are the right ones for each behaviour, and
     each tool call was run once and its output taken once."""
@@ -172,6 +173,7 @@ def _total(rig: Rig, item: dict[str, Any]) -> int:
     return int(json.loads(raw(rig, path))["usage"]["total_tokens"])
 
 
+@pytest.mark.problem(18)
 @SQLITE
 def test_a_lost_object_is_told_from_a_failed_one(rig: Rig) -> None:
     """The result of a run whose object is gone raises RunLost."""
@@ -181,6 +183,7 @@ def test_a_lost_object_is_told_from_a_failed_one(rig: Rig) -> None:
         rig.ledger.result(run)
 
 
+@pytest.mark.failure(20)
 @SQLITE
 def test_an_unknown_status_is_shown_while_it_lasts(make_rig: MakeRig) -> None:
     """A status that nobody knows is recorded verbatim, flags the run, and the flag goes again."""
@@ -195,6 +198,8 @@ def test_an_unknown_status_is_shown_while_it_lasts(make_rig: MakeRig) -> None:
     assert DONE == verdict(done)
 
 
+@pytest.mark.problem(17)
+@pytest.mark.failure(23)
 def test_a_completed_run_without_output_is_doubted(rig: Rig) -> None:
     """Completed with nothing to show is a verdict, a contradiction event and a flag."""
     run = rig.run("sim-empty")

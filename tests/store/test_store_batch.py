@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from support import NOW, Bench, context, function_call, note, response, seen
 
 from ledger.core.alphabet import Attention, EventKind, RemoteState, Source, State, Trigger
@@ -67,6 +68,7 @@ def failing(facts: Facts) -> Change:
     raise NotAllowed(f"run {facts.run.id} cannot do that")
 
 
+@pytest.mark.problem(26)
 def test_bad_records_do_not_harm_the_others(bench: Bench) -> None:
     """Each bad record gets a typed error and flags its run; the good ones around it commit."""
     good = bench.submit_many(GOOD)
@@ -132,6 +134,8 @@ def test_an_error_inside_a_decision_stops_that_record_alone(bench: Bench) -> Non
 HOSTILE = "a\x00b\ud800c\U0001f600"
 
 
+@pytest.mark.problem(26)
+@pytest.mark.failure(14)
 def test_text_that_no_database_takes_survives_as_a_projection(bench: Bench) -> None:
     """NULs and lone surrogates from upstream are stored, the bytes verbatim, and still verify."""
     facts = bench.sending()
@@ -153,6 +157,8 @@ def test_text_that_no_database_takes_survives_as_a_projection(bench: Bench) -> N
     assert () == bench.verify().broken
 
 
+@pytest.mark.problem(26)
+@pytest.mark.failure(14)
 def test_a_projection_that_jsonb_refuses_is_stored_without_its_oddities(bench: Bench) -> None:
     """Detail and tags with NULs, infinities and nesting are cleaned, never lost."""
     facts = bench.submit(tags={"a\x00": "b\ud800"})
@@ -170,6 +176,8 @@ def test_a_projection_that_jsonb_refuses_is_stored_without_its_oddities(bench: B
 # Ownership.
 
 
+@pytest.mark.problem(1, 13)
+@pytest.mark.failure(25, 33)
 def test_a_stale_owner_writes_nothing_and_its_outcome_reaches_the_next(bench: Bench) -> None:
     """What a life learned after it lost the run is filed once, and decided on by the next owner."""
     facts = bench.sending()
@@ -230,6 +238,8 @@ def test_evidence_that_only_bears_on_a_settled_run_is_read_and_let_go(bench: Ben
     assert (State.completed, 0) == (after.run.state, bench.scalar("SELECT count(*) FROM watch"))
 
 
+@pytest.mark.problem(15)
+@pytest.mark.failure(16)
 def test_evidence_that_arrives_meanwhile_is_not_overlooked(bench: Bench) -> None:
     """Evidence filed between load and commit comes back with the facts of that commit."""
     facts = bench.sending()
@@ -274,6 +284,8 @@ def test_an_operators_record_needs_no_ownership(bench: Bench) -> None:
     )
 
 
+@pytest.mark.problem(1)
+@pytest.mark.failure(33)
 def test_a_wrong_fence_is_as_stale_as_a_wrong_owner(bench: Bench) -> None:
     """The same life under an older fence writes nothing."""
     facts = bench.owned()

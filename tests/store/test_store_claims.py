@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
 from support import NOW, Bench, later, note, response, seen
 
 from ledger.core.alphabet import Source, State
@@ -35,6 +36,7 @@ def test_the_most_urgent_runs_come_first(bench: Bench) -> None:
     assert [late.run.id] == [facts.run.id for facts in bench.claim(limit=1)]
 
 
+@pytest.mark.problem(23)
 def test_lives_that_claim_at_once_get_disjoint_sets(
     bench: Bench, make_bench: Callable[[], Bench]
 ) -> None:
@@ -63,6 +65,8 @@ def test_lives_that_claim_at_once_get_disjoint_sets(
     assert 300 == len(everything) + len(rest)
 
 
+@pytest.mark.problem(1, 3)
+@pytest.mark.failure(2, 33)
 def test_every_change_of_owner_raises_the_fence(bench: Bench) -> None:
     """Claim, death, release and claim again: each owner has a higher fence than the one before."""
     run_id = bench.submit().run.id
@@ -78,6 +82,7 @@ def test_every_change_of_owner_raises_the_fence(bench: Bench) -> None:
     assert [] == bench.claim("x", dead=["b", "c"])
 
 
+@pytest.mark.problem(1)
 def test_the_fence_of_a_watch_made_anew_is_higher_than_any_before(bench: Bench) -> None:
     """After a verdict and a restart no old guard fits again."""
     facts = bench.owned()
@@ -102,6 +107,8 @@ def test_the_fence_of_a_watch_made_anew_is_higher_than_any_before(bench: Bench) 
     assert max(fences) < restarted.facts.fence < claimed.fence
 
 
+@pytest.mark.problem(1)
+@pytest.mark.failure(33)
 def test_a_stale_fence_writes_nothing(bench: Bench) -> None:
     """The former owner's record leaves run, history and payloads as they were."""
     facts = bench.owned()
@@ -116,6 +123,7 @@ def test_a_stale_fence_writes_nothing(bench: Bench) -> None:
     assert before == (bench.facts(facts.run.id), bench.scalar(count))
 
 
+@pytest.mark.problem(7)
 def test_ownership_can_be_asked_just_before_an_effect(bench: Bench) -> None:
     """still_owned knows owner and fence; a claim by another ends it."""
     facts = bench.owned()
@@ -136,6 +144,7 @@ def test_released_runs_are_free_at_once(bench: Bench) -> None:
     assert [two.run.id] == [facts.run.id for facts in bench.claim("other")]
 
 
+@pytest.mark.failure(11)
 def test_a_fair_share_is_an_equal_part_and_a_fifth(bench: Bench) -> None:
     """Alone a life may own all; among others its part plus a fifth, whoever drains not counted."""
     bench.submit_many(100)

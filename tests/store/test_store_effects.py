@@ -147,6 +147,7 @@ def test_the_others_of_a_batch_are_not_harmed(desk: Bench) -> None:
     assert [False, True, False] == [r.facts.calls[0].is_error for r in results]  # type: ignore[union-attr]
 
 
+@pytest.mark.problem(1)
 def test_a_stale_owner_writes_nothing(desk: Bench) -> None:
     """Under a lost fence no statement is executed."""
     facts = started(desk)
@@ -156,6 +157,7 @@ def test_a_stale_owner_writes_nothing(desk: Bench) -> None:
     assert 0 == desk.scalar("SELECT COUNT(*) FROM evidence")
 
 
+@pytest.mark.problem(11)
 def test_the_same_record_twice_writes_once(desk: Bench) -> None:
     """A record that is committed again, as after a lost reply, finds its output there."""
     facts = started(desk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support import Bench, response, seen
 
 from ledger.core.policy import Policy
@@ -18,6 +19,7 @@ def kept(bench: Bench, run_id: int) -> tuple[bool, bool]:
     )
 
 
+@pytest.mark.problem(28)
 def test_a_verdict_with_a_tail_keeps_the_request(bench: Bench) -> None:
     """It expired, and its remote is still watched; once that is settled the request goes."""
     facts = bench.sending(policy=FORGET, check=b"\x01" * 32)

@@ -23,6 +23,7 @@ def refused(connection: sa.Connection, statement: str, **values: object) -> bool
     return False
 
 
+@pytest.mark.problem(28)
 def test_events_are_append_only(bench: Bench) -> None:
     """UPDATE, DELETE and TRUNCATE of events are refused, of one row and of all."""
     bench.submit()
@@ -36,6 +37,7 @@ def test_events_are_append_only(bench: Bench) -> None:
             assert refused(connection, "TRUNCATE run CASCADE")
 
 
+@pytest.mark.problem(28)
 def test_a_tombstone_lets_the_events_that_it_covers_go(bench: Bench) -> None:
     """Events up to a tombstone's last sequence number can be deleted, later ones and others not."""
     facts, other = bench.completed(), bench.completed()
@@ -56,6 +58,7 @@ def test_a_tombstone_lets_the_events_that_it_covers_go(bench: Bench) -> None:
         assert refused(connection, "UPDATE event SET actor = 'me' WHERE seq = 1")
 
 
+@pytest.mark.problem(2)
 def test_every_pair_of_states_is_judged_as_rules_judges_it(bench: Bench) -> None:
     """run.state moves along RULES alone, or stays: the full matrix."""
     runs = dict(zip(State, bench.submit_many(len(State)), strict=True))
@@ -132,6 +135,7 @@ def test_a_run_refuses_what_would_rewrite_it(bench: Bench, change: str) -> None:
         assert refused(connection, f"UPDATE run SET {change}")
 
 
+@pytest.mark.problem(2, 16)
 def test_an_ended_attempt_never_changes(bench: Bench) -> None:
     """An attempt may be changed until it ends, and not after."""
     live, over = bench.submit(), bench.completed()
@@ -155,6 +159,7 @@ def test_the_restarted_attempt_keeps_its_end(bench: Bench) -> None:
         assert not refused(connection, change, n=2)
 
 
+@pytest.mark.problem(28)
 def test_evidence_of_a_run_stays_until_the_run_is_pruned(bench: Bench) -> None:
     """Evidence cannot be deleted as long as its run is there."""
     facts = bench.submit()

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support import NOW, POSTGRESQL, SQLITE, Bench, later
 
+from ledger import clock
 from ledger.clock import wait_until
 from ledger.store.lives import FileLock, Life, LifeLock, Pulse, Standing, lock_is_free, pid_started
 
@@ -158,6 +160,37 @@ def test_a_life_never_judges_itself(bench: Bench, locks: list[LifeLock]) -> None
     assert ([], []) == judged(bench)
 
 
+class WrongClock(clock.MachineClock):
+    """A machine whose wall clock is off by so many hours."""
+
+    def __init__(self, hours: float) -> None:
+        self._by = timedelta(hours=hours)
+
+    def utcnow(self) -> datetime:
+        """Wrong."""
+        return super().utcnow() + self._by
+
+
+@pytest.mark.problem(6)
+@pytest.mark.failure(32)
+@pytest.mark.parametrize("hours", [-30, 0, 30])
+def test_wall_clocks_decide_nothing_about_lives(
+    bench: Bench, locks: list[LifeLock], hours: float
+) -> None:
+    """Whoever beats, and whoever judges, may be a day off: one clock, which they share, counts."""
+    lives, life = bench.store.lives, Life(id="a", role="daemon", version="1")
+    locks.append(lives.lock(life))
+    beat_at = later(3_600 * hours)
+    bench.committer.run(lambda c: lives.begin(c, life, beat_at))
+    assert Standing.alive == bench.committer.run(lambda c: lives.beat(c, life, beat_at))
+
+    with clock.use(WrongClock(-hours)):
+        assert ([], []) == judged(bench)
+        stale(bench, 100)
+        bench.execute("UPDATE worker SET lease_until = beat")
+        assert ([], ["a"]) == judged(bench)
+
+
 def test_an_ended_life_is_history(bench: Bench, locks: list[LifeLock]) -> None:
     """Who said goodbye, or was declared dead, is judged no more; the first account stays."""
     begin(bench, "a", locks, lease_seconds=-1.0)
@@ -168,6 +201,20 @@ def test_an_ended_life_is_history(bench: Bench, locks: list[LifeLock]) -> None:
     assert "drained" == bench.scalar("SELECT \"end\" FROM worker WHERE id = 'a'")
 
 
+@pytest.mark.failure(7)
+def test_only_ended_lives_are_forgotten(bench: Bench, locks: list[LifeLock]) -> None:
+    """However long a life has been silent, its row stays until somebody has ended it and freed
+    its runs: a row that is gone could not be found dead."""
+    begin(bench, "a", locks, lease_seconds=-1.0)
+    for run in bench.submit_many(2):
+        assert [run.run.id] == [facts.run.id for facts in bench.claim("a", limit=1)]
+
+    bench.committer.run(lambda c: bench.store.lives.forget(c, later(10**8)))
+
+    assert ([], ["a"]) == judged(bench)
+
+
+@pytest.mark.failure(8)
 def test_a_heartbeat_renews_the_lease_and_hears_of_the_drain(
     bench: Bench, locks: list[LifeLock]
 ) -> None:
@@ -240,6 +287,7 @@ def test_a_process_that_is_gone_from_this_machine_is_dead_at_once(
     assert (dead, []) == judged(bench)
 
 
+@pytest.mark.problem(7)
 def test_a_pulse_forbids_effects_before_the_lease_is_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def kinds(bench: Bench, run_id: int) -> list[EventKind]:
     return [event.kind for event in bench.store.read(lambda c: events_of(c, run_id))]
 
 
+@pytest.mark.problem(13, 22)
 @pytest.mark.parametrize("happened", [True, False], ids=["happened", "did not happen"])
 def test_a_connection_lost_in_commit_loses_and_doubles_nothing(
     bench: Bench, broken: BrokenCommits, happened: bool
@@ -78,6 +79,7 @@ def test_a_connection_lost_in_commit_loses_and_doubles_nothing(
     assert () == bench.verify().broken
 
 
+@pytest.mark.problem(22)
 def test_a_create_is_journalled_once_although_commits_break(
     bench: Bench, broken: BrokenCommits
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_create_is_journalled_once_although_commits_break(
     assert after == bench.facts(facts.run.id)
 
 
+@pytest.mark.problem(22)
 def test_a_batch_is_not_written_again_before_its_fate_is_known(
     bench: Bench, broken: BrokenCommits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_an_error_that_is_not_a_lost_connection_is_raised_without_parameters(ben
 # PostgreSQL alone: SQLite has one writer, hence no deadlocks, and no server to lose.
 
 
+@pytest.mark.problem(22)
 @POSTGRESQL
 def test_a_backend_that_is_terminated_costs_nothing(bench: Bench) -> None:
     """A connection killed in the middle of a transaction is replaced, and the batch written."""
@@ -149,6 +153,7 @@ def test_a_backend_that_is_terminated_costs_nothing(bench: Bench) -> None:
     assert [EventKind.accepted, EventKind.noted] == kinds(bench, facts.run.id)
 
 
+@pytest.mark.problem(24)
 @POSTGRESQL
 def test_a_deadlock_is_retried(bench: Bench, make_bench: Callable[[], Bench]) -> None:
     """The victim of a deadlock does its transaction again, whole."""

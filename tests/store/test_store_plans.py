@@ -72,16 +72,16 @@ def filled(bench: Bench) -> Bench:
 def test_the_claim_uses_the_index_of_owners(filled: Bench, dead: list[str]) -> None:
     """A claim finds its runs by the index of owners, never in the table."""
     found = plans(filled, lambda c: claim(c, "me", dead=dead, limit=10, now=NOW))
-    statement, plan = found[0]
+    [plan] = [plan for statement, plan in found if "UPDATE watch" in statement]
 
-    assert "watch" in statement
     assert "ix_watch_owner_due_at" in plan
     assert "Seq Scan on watch" not in plan
 
 
 def test_a_claim_without_dead_lives_reads_only_free_runs(filled: Bench) -> None:
     """The ordinary claim reads its part of the index, in order, and stops at its limit."""
-    _, plan = plans(filled, lambda c: claim(c, "me", dead=[], limit=10))[0]
+    found = plans(filled, lambda c: claim(c, "me", dead=[], limit=10))
+    [plan] = [plan for statement, plan in found if "UPDATE watch" in statement]
 
     assert "SCAN watch" not in plan
     assert "TEMP B-TREE" not in plan

@@ -85,6 +85,7 @@ def run_id(bench: Bench) -> int:
     return made.run.id
 
 
+@pytest.mark.problem(5)
 def test_a_seal_covers_every_run_once(bench: Bench) -> None:
     """Runs with unsealed events go under the next seal, in pages; then there is none to make."""
     runs = bench.submit_many(5)
@@ -158,6 +159,7 @@ FORGED: dict[str, tuple[tuple[str, ...], tuple[int | None, int, str, int | None]
 }  # fmt: skip
 
 
+@pytest.mark.problem(27)
 @pytest.mark.parametrize("what", FORGED)
 def test_forgery_under_a_seal_is_named(bench: Bench, run_id: int, what: str) -> None:
     """The first broken thing is named, though the forger mended all that a run holds itself."""
@@ -191,6 +193,7 @@ def test_a_removed_seal_is_named(bench: Bench) -> None:
     assert expected == found
 
 
+@pytest.mark.problem(27)
 @pytest.mark.parametrize("statements", [CUT, GONE], ids=["a tail", "a run"])
 def test_rewriting_all_seals_is_found_by_an_anchor(
     bench: Bench, run_id: int, statements: tuple[str, ...]
@@ -284,6 +287,7 @@ def test_a_run_that_changes_meanwhile_is_sealed_as_it_then_is(
     assert 7 == bench.scalar("SELECT seq FROM seal_leaf")
 
 
+@pytest.mark.problem(23, 27)
 def test_sealers_at_once_make_one_chain(bench: Bench, make_bench: Callable[[], Bench]) -> None:
     """Many sealers beside many commits: every seal has one successor, and all runs are covered."""
     runs = bench.submit_many(40)
@@ -313,6 +317,7 @@ def test_sealers_at_once_make_one_chain(bench: Bench, make_bench: Callable[[], B
     assert NOW == bench.now
 
 
+@pytest.mark.problem(27)
 @POSTGRESQL
 def test_sealers_of_different_runs_take_turns(
     bench: Bench, make_bench: Callable[[], Bench]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
 from support import NOW, Bench, later
 
 from ledger.core.alphabet import EventKind, RemoteState, State
@@ -32,6 +33,8 @@ def test_a_new_run_is_stored_whole(bench: Bench) -> None:
     assert 1 == bench.scalar("SELECT count(*) FROM watch WHERE owner IS NULL")
 
 
+@pytest.mark.problem(13)
+@pytest.mark.failure(25)
 def test_the_same_key_and_request_give_the_same_run(bench: Bench) -> None:
     """Submitting again is harmless: the existing run comes back, not created."""
     record = bench.submission(key="k")
@@ -91,6 +94,7 @@ def test_one_key_twice_in_one_batch_is_one_run(bench: Bench) -> None:
     assert [True, False] == [first.created, second.created]
 
 
+@pytest.mark.problem(13, 23)
 def test_two_connections_that_submit_one_key_at_once_make_one_run(
     bench: Bench, make_bench: Callable[[], Bench]
 ) -> None:

@@ -114,6 +114,7 @@ TAMPERED: dict[str, tuple[tuple[str, ...], int, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.problem(27)
 @pytest.mark.parametrize("what", TAMPERED)
 def test_tampering_is_named(bench: Bench, run_id: int, what: str) -> None:
     """Each way to change a stored history is found, at its event, and at no other run."""
@@ -146,6 +147,7 @@ def test_chosen_runs_alone_are_checked(bench: Bench, run_id: int) -> None:
     assert (2, ()) == (good.runs, good.broken)
 
 
+@pytest.mark.problem(5)
 def test_pages_of_runs_are_all_checked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, make_bench: Callable[[], Bench]
 ) -> None:

@@ -44,6 +44,7 @@ def written(future: Future[Result]) -> Written:
     return result
 
 
+@pytest.mark.problem(21)
 def test_records_that_meet_are_one_batch(bench: Bench, writer: ThreadWriter) -> None:
     """What was put while the writer was busy commits together, and each caller gets its own."""
     gate = Gate(writer)
