@@ -142,8 +142,8 @@ def test_a_word_that_is_missing_is_asked_for_again_before_it_lapses(make_rig: Ma
     wired = Wire()
     rig = make_rig(SHORT, tools=[wired.tool])
     run = rig.submit("sim-tool", "assistants", restart="none")
-    call = asked(rig, run, "approval_lapsing")
     expired = rig.finish(run)[0]
+    (call,) = rig.calls(run)
 
     event = rig.event(run, "approval_lapsing")
     assert 0 < event["detail"]["seconds_left"] <= 1.1

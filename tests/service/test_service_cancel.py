@@ -144,7 +144,7 @@ def test_a_cancel_that_is_answered_with_an_error_is_read_again(
     make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, provider: str, status: int, when: str
 ) -> None:
     """An error on a cancel means to look again: the object says whether it was taken."""
-    shorten(monkeypatch, "CANCEL_SECONDS", 1.0)
+    shorten(monkeypatch, "RESEND_SECONDS", 0.1)
     rule = {"operation": "*.cancel", "times": 1, "fault": f"http-{status}-{when}"}
     rig = make_rig({"faults": [rule]})
     run = rig.submit("sim-stuck-in_progress", provider)
