@@ -11,7 +11,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint docs chaos faults fuzz bench clean
+.PHONY: help demo test quick lint docs thorough chaos faults fuzz bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev ## ruff, mypy and the floors of the architecture
 
 docs: $(VENV)/.dev ## make the pages that are drawn from the program
 	@$(PY) docs/make.py
+
+thorough: $(VENV)/.dev ## every test of tests/service on both databases; `make test` runs each on one
+	@RUNWARD_TEST_BOTH=1 $(PYTEST) tests/service
 
 chaos: $(VENV)/.dev ## real processes killed at random, the long form: CHAOS_KILLS=200
 	@RUNWARD_TEST_CHAOS_KILLS=$(CHAOS_KILLS) $(PY) -m pytest -m chaos

@@ -26,8 +26,8 @@ from ledger.store.records import Decision
 from ledger.store.verify import _History
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "12"))
-EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "31"))
+SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "8"))
+EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "61"))
 MUTANT_SEEDS = 40
 
 
