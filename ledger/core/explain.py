@@ -15,6 +15,7 @@ from ledger.core.plan.doubts import doubt_until, doubted
 from ledger.core.plan.timing import later
 from ledger.core.steps import (
     CANCEL_SECONDS,
+    CANCEL_UNSENT_SECONDS,
     TAIL_SECONDS,
     UNCANCELLED_SECONDS,
     Context,
@@ -121,8 +122,15 @@ def _blocked(facts: Facts, around: Surroundings) -> Next | None:
         at=later(around.now, 60),
         waiting_for=WaitingFor.account,
         since=around.stopped_at,
-        until=None if facts.run.final else facts.run.deadline_at,
+        until=_blocked_until(facts),
     )
+
+
+def _blocked_until(facts: Facts) -> datetime | None:
+    run = facts.run
+    if run.final or run.cancel_requested_at is None:
+        return None if run.final else run.deadline_at
+    return min(run.deadline_at, later(run.cancel_requested_at, CANCEL_UNSENT_SECONDS))
 
 
 def _tails(facts: Facts, around: Surroundings) -> Next:

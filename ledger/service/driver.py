@@ -17,6 +17,7 @@ from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.plan import next_step
+from ledger.core.plan.tails import cancel_overdue
 from ledger.core.plan.urgency import fetch_by, in_time, last_chance
 from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
@@ -44,6 +45,7 @@ log = logging.getLogger("runward")
 STEPS_MAX: Final = 100
 LANE_SECONDS: Final = 2.0
 REJECTED_SECONDS: Final = 30.0
+TURN_SECONDS_MAX: Final = 15
 COMMIT_PAUSE_SECONDS_MAX: Final = 5.0
 EFFECTS: Final = (Create, Cancel, Submit, RunTools)
 
@@ -121,8 +123,15 @@ class Driver:
         if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
+        overdue = isinstance(step, Cancel) and cancel_overdue(entry.facts, now)
+        if gate.stopped is not None and overdue:
+            # Its own time is up: one try of its own, whoever has the probes.
+            return None
         paused, by = gate.enter(now), fetch_by(entry.facts, entry.look)
-        if paused is None or by is None or gate.stopped is not None:
+        if paused is not None and gate.stopped is not None:
+            # Who was refused before comes after those who were not: the fault may lie with one run.
+            return paused + timedelta(seconds=min(entry.look.failures, TURN_SECONDS_MAX))
+        if paused is None or by is None:
             return paused
         # A result that is about to be dropped is fetched, whatever politeness says.
         return None if last_chance(paused, now, by) else in_time(paused, now, by)

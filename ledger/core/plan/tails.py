@@ -10,6 +10,7 @@ from ledger.core.model import Facts, Remote
 from ledger.core.plan.timing import at_once, later, resolve_unknown, when_due
 from ledger.core.steps import (
     CANCEL_SECONDS,
+    CANCEL_UNSENT_SECONDS,
     CANCELS_MAX,
     RESEND_SECONDS,
     TAIL_SECONDS,
@@ -37,6 +38,14 @@ def cancel_given_up(remote: Remote, now: datetime) -> bool:
     sent = remote.cancel_sent_at
     done = remote.observed_status == State.cancelling or remote.cancels >= CANCELS_MAX
     return sent is not None and done and now >= later(sent, CANCEL_SECONDS)
+
+
+def cancel_overdue(facts: Facts, now: datetime) -> bool:
+    """Whether a run is to be called off for so long that it ends, if nobody can say so upstream."""
+    asked = facts.run.cancel_requested_at
+    if asked is None or facts.run.final:
+        return False
+    return now >= later(asked, CANCEL_UNSENT_SECONDS)
 
 
 def tail_overdue(facts: Facts, remote: Remote, now: datetime) -> bool:
