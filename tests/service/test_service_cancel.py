@@ -176,6 +176,25 @@ def test_an_id_that_comes_after_the_cancel_is_cancelled(rig: Rig) -> None:
 
 
 @SQLITE
+def test_a_late_confirmation_takes_the_flag_away(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cancel is given up, and upstream obeys it after all: nobody has to look."""
+    shorten(monkeypatch, "CANCEL_SECONDS", 0.2)
+    rig = make_rig({"durations": {"cancelling": 15}})
+    run = rig.submit("sim-stuck-in_progress", "assistants")
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+    rig.ledger.cancel(run)
+    given_up = rig.finish(run)[0]
+
+    done = rig.settle(run)[0]
+
+    unconfirmed = ("cancelled", 1, "cancel_unconfirmed", "ledger")
+    assert (*unconfirmed, "cancel_unconfirmed") == verdict(given_up)
+    assert (*unconfirmed, None) == verdict(done)
+
+
+@SQLITE
 def test_a_final_run_cannot_be_cancelled(rig: Rig) -> None:
     """A verdict stays."""
     run = rig.run("sim-ok")
@@ -234,6 +253,8 @@ def test_a_verdict_is_frozen_when_upstream_completes_later(make_rig: MakeRig) ->
     done = rig.settle(run)[0]
 
     assert "cancelled" == given_up.state == done.state
+    flags = (given_up.needs_attention, done.needs_attention)
+    assert ("cancel_unconfirmed", "contradiction") == flags
     assert {"verdict": "cancelled", "upstream": "completed"} == rig.event(run, "contradiction")[
         "detail"
     ]
