@@ -116,7 +116,8 @@ def failure(outcome: Failed) -> dict[str, Any]:
 
 
 def found(draft: Draft, remote: Remote, outcome: Found) -> None:
-    """A search by marker ended. Of several objects the first stays, and all are recorded."""
+    """A search by marker ended. All objects are recorded; the last decides, the others are called
+    off."""
     if outcome.observations:
         first, *others = outcome.observations
         adopt(draft, remote, first, source=Source.recovery)
