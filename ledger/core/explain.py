@@ -12,6 +12,7 @@ from ledger.core.model import Facts, Remote, ToolCall
 from ledger.core.pacing import Look, interval_seconds
 from ledger.core.plan import next_step
 from ledger.core.plan.doubts import doubt_until, doubted
+from ledger.core.plan.tails import ends_at
 from ledger.core.plan.timing import later
 from ledger.core.steps import (
     CANCEL_SECONDS,
@@ -121,7 +122,7 @@ def _blocked(facts: Facts, around: Surroundings) -> Next | None:
         at=later(around.now, 60),
         waiting_for=WaitingFor.account,
         since=around.stopped_at,
-        until=None if facts.run.final else facts.run.deadline_at,
+        until=None if facts.run.final else ends_at(facts, around.now),
     )
 
 

@@ -55,6 +55,8 @@ class Context:
     life: str
     tools: Mapping[str, ToolSpec]
     look: Look
+    refused: bool = False
+    """Upstream refuses this life's credential, and no call gets through."""
 
 
 @dataclass(frozen=True, slots=True)

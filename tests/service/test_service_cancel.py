@@ -224,3 +224,23 @@ def test_a_recheck_that_finds_nothing_new_says_so(rig: Rig, provider: str) -> No
 
 def _until_completed(rig: Rig) -> None:
     assert wait_until(lambda: rig.sim.objects()[0]["status"] == "completed", seconds=5)
+
+
+@pytest.mark.failure(15, 17)
+@FAMILIES
+def test_a_cancel_that_cannot_be_sent_has_a_time_of_its_own(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """A refused credential keeps a cancel from upstream, and the caller from no verdict; the object
+    stays watched."""
+    shorten(monkeypatch, "CANCEL_SECONDS", 0.3)
+    rig = make_rig()
+    run = rig.submit("sim-stuck-in_progress", provider)
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+    rig.sim.replace_faults([{"operation": "*", "fault": "http-401-before"}])
+    rig.ledger.cancel(run)
+    ended = rig.until(run, lambda facts: facts.run.final)
+
+    assert ("cancelled", "cancel_unconfirmed") == (ended.run.state, ended.run.error_code)
+    assert "cancel_unconfirmed" == ended.run.needs_attention
+    assert [False] == [r.settled for r in ended.remotes if r.kind != "thread"]

@@ -274,7 +274,7 @@ def _cancel_here(draft: Draft, current: Remote, context: Context) -> None:
         _ledger_verdict(draft, State.cancelled, None, None)
     elif current.settled:
         _ledger_verdict(draft, State.cancelled, None, None)
-    elif cancel_given_up(current, context.now):
+    elif cancel_given_up(draft.facts, current, context):
         _ledger_verdict(draft, State.cancelled, "cancel_unconfirmed", None)
         draft.attend(Attention.cancel_unconfirmed)
 
