@@ -81,7 +81,10 @@ def fuzz(
     first: Annotated[int, typer.Option(min=0, max=2**62, help="Begin with this seed.")] = 0,
     seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Replay this one.")] = None,
     stories: Annotated[
-        bool, typer.Option("--stories", help="Kill a life at every point of the small stories.")
+        bool,
+        typer.Option(
+            "--stories", help="Kill, and stop, a life at every point of the small stories."
+        ),
     ] = False,
     every: Annotated[int, typer.Option(min=1, help="With --stories: each so many-th.")] = 1,
     seconds: Annotated[float | None, typer.Option(min=0.1, max=86_400, help="At most.")] = None,
