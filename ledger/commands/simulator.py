@@ -85,7 +85,10 @@ def fuzz(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Replay this one.")] = None,
     stories: Annotated[
-        bool, typer.Option("--stories", help="Kill a life at every point of the small stories.")
+        bool,
+        typer.Option(
+            "--stories", help="Kill, and stop, a life at every point of the small stories."
+        ),
     ] = False,
     every: Annotated[
         int | None,

@@ -210,7 +210,7 @@ def _tags(given: list[str] | None) -> dict[str, str]:
 
 
 def _requests(file: str | None, given: dict[str, Any]) -> list[dict[str, Any]]:
-    from ledger.core.request import parse_json_request
+    from ledger.core.plain_json import parse_json_request
 
     flags = {name: value for name, value in given.items() if value is not None}
     if State.profile != "default":
@@ -238,7 +238,7 @@ def _requests(file: str | None, given: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _is_one(text: bytes) -> bool:
     """Whether stdin holds one document over several lines, not one a line."""
-    from ledger.core.request import parse_json_request
+    from ledger.core.plain_json import parse_json_request
 
     try:
         parse_json_request(text)

@@ -9,7 +9,7 @@ from ledger.errors import RunwardError, UpstreamError, leaves
 HEAD = """\
 # Errors
 
-Made from `ledger/errors.py` by `ledger.core.error_table.document`; change it there.
+Made from `ledger/errors` by `ledger.core.error_table.document`; change it there.
 """
 UPSTREAM = """\
 ## Upstream errors

@@ -13,10 +13,10 @@ from ledger.core.pacing import Look, interval_seconds
 from ledger.core.plan import next_step
 from ledger.core.plan.approvals import lapses_at, pending
 from ledger.core.plan.doubts import doubt_until, doubted
+from ledger.core.plan.tails import ends_at
 from ledger.core.plan.timing import later
 from ledger.core.steps import (
     CANCEL_SECONDS,
-    CANCEL_UNSENT_SECONDS,
     TAIL_SECONDS,
     UNCANCELLED_SECONDS,
     Context,
@@ -127,15 +127,8 @@ def _blocked(facts: Facts, around: Surroundings) -> Next | None:
         at=later(around.now, 60),
         waiting_for=WaitingFor.account,
         since=around.stopped_at,
-        until=_blocked_until(facts),
+        until=None if facts.run.final else ends_at(facts, around.now),
     )
-
-
-def _blocked_until(facts: Facts) -> datetime | None:
-    run = facts.run
-    if run.final or run.cancel_requested_at is None:
-        return None if run.final else run.deadline_at
-    return min(run.deadline_at, later(run.cancel_requested_at, CANCEL_UNSENT_SECONDS))
 
 
 def _tails(facts: Facts, around: Surroundings) -> Next:

@@ -7,19 +7,15 @@ limits are ours, and bound what a caller can make the ledger keep.
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ledger.core.families import FAMILIES
+from ledger.core.plain_json import judge_size, named, plain_json
 from ledger.core.reading import MARKER_KEY
-from ledger.core.redaction import looks_secret
-from ledger.errors import InvalidInput, SecretInRequest
+from ledger.errors import InvalidInput
 
-REQUEST_BYTES_MAX: Final = 10_000_000
-DEPTH_MAX: Final = 100
 PAIRS_MAX: Final = 15
 PAIR_KEY_MAX: Final = 64
 PAIR_VALUE_MAX: Final = 512
@@ -29,17 +25,9 @@ TAGS_MAX: Final = 32
 TAG_VALUE_MAX: Final = 256
 NAME_CHARS_MAX: Final = 256
 
-SEALED: Final = "$secret"
-REMEDY: Final = 'write {"$secret": "env:NAME"} in its place; NAME is read when the request is sent'
 
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _TAG_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_SECRET: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_SECRET_NAMES: Final = frozenset(
-    {"authorization", "proxyauthorization", "apikey", "xapikey", "token", "accesstoken"}
-    | {"password", "secret", "clientsecret"}
-)
 _SAYS_STORED: Final = "runward always sends it as true, because a run that is not kept upstream"
 _FIXED: Final = {
     "background": f"{_SAYS_STORED} in the background cannot be taken up again after a crash",
@@ -54,9 +42,9 @@ def judge_request(provider: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     judge_provider(provider)
     if not isinstance(request, Mapping):
-        raise InvalidInput(f"a request is a JSON object, not {_named(request)}")
-    plain: dict[str, Any] = _plain(request, "", 0)
-    _judge_size(plain)
+        raise InvalidInput(f"a request is a JSON object, not {named(request)}")
+    plain: dict[str, Any] = plain_json(request, "", 0)
+    judge_size(plain)
     if plain.get("stream"):
         raise InvalidInput(
             "`stream` cannot be used: the ledger reads the finished object, and a stream would end"
@@ -76,33 +64,10 @@ def _judge_tools(tools: object) -> None:
     if tools is None:
         return
     if not isinstance(tools, list):
-        raise InvalidInput(f"`tools` is a list of tool objects, not {_named(tools)}")
+        raise InvalidInput(f"`tools` is a list of tool objects, not {named(tools)}")
     for index, tool in enumerate(tools):
         if not isinstance(tool, dict):
-            raise InvalidInput(f"`tools[{index}]` is an object, not {_named(tool)}")
-
-
-def parse_json_request(text: bytes) -> Any:
-    """The JSON value in `text`. Raises InvalidInput with the line and the column of a mistake."""
-    if len(text) > REQUEST_BYTES_MAX:
-        raise InvalidInput(
-            f"the request has {len(text)} bytes; at most {REQUEST_BYTES_MAX} are taken:"
-            " upload large files and refer to them by id"
-        )
-    try:
-        return json.loads(text.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"the request is not UTF-8: byte {error.start} cannot be read; save it as UTF-8"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise InvalidInput(
-            f"the request is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except RecursionError:
-        raise InvalidInput(f"the request is nested deeper than {DEPTH_MAX} levels") from None
-    except ValueError:
-        raise InvalidInput("the request has a number with too many digits") from None
+            raise InvalidInput(f"`tools[{index}]` is an object, not {named(tool)}")
 
 
 def judge_provider(provider: object) -> None:
@@ -120,7 +85,7 @@ def judge_key(key: object) -> str:
 def judge_number(field: str, value: object) -> int:
     """A number of a row: whole, not negative, and one that a database can hold."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidInput(f"`{field}` is a whole number, not {_named(value)}")
+        raise InvalidInput(f"`{field}` is a whole number, not {named(value)}")
     if not 0 <= value < 2**63:
         raise InvalidInput(f"`{field}` is a number from 0 to {2**63 - 1}")
     return value
@@ -129,7 +94,7 @@ def judge_number(field: str, value: object) -> int:
 def judge_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     """At most 32 tags: names of letters, digits and `_.-` up to 64, values up to 256 characters."""
     if not isinstance(tags, Mapping):
-        raise InvalidInput(f"tags are pairs of name and value, not {_named(tags)}")
+        raise InvalidInput(f"tags are pairs of name and value, not {named(tags)}")
     if len(tags) > TAGS_MAX:
         raise InvalidInput(f"there are {len(tags)} tags; at most {TAGS_MAX} are taken")
     for name, value in tags.items():
@@ -162,18 +127,6 @@ def judge_id(field: str, value: object) -> str:
     return name
 
 
-def secret_variable(value: Mapping[str, Any]) -> str:
-    """The variable that {"$secret": "env:NAME"} names. Raises InvalidInput if it is malformed."""
-    named = value[SEALED]
-    match = _SECRET.fullmatch(named) if isinstance(named, str) else None
-    if match is None or len(value) != 1:
-        raise InvalidInput(
-            'a secret is written {"$secret": "env:NAME"}, alone in its object;'
-            " NAME is the name of a variable: letters, digits and _"
-        )
-    return match[1]
-
-
 def _judge_responses(request: dict[str, Any]) -> dict[str, Any]:
     for field, why in _FIXED.items():
         if request.pop(field, None) not in (None, True):
@@ -185,7 +138,7 @@ def _judge_responses(request: dict[str, Any]) -> dict[str, Any]:
     if given is None and not prompted:
         raise InvalidInput("a response needs `input`: a text, or a list of items")
     if given is not None and not isinstance(given, str | list):
-        raise InvalidInput(f"`input` is a text or a list of items, not {_named(given)}")
+        raise InvalidInput(f"`input` is a text or a list of items, not {named(given)}")
     if request.get("previous_response_id") is not None:
         judge_id("previous_response_id", request["previous_response_id"])
     if isinstance(request.get("conversation"), str):
@@ -226,7 +179,7 @@ def _judge_messages(messages: object) -> None:
     if messages is None:
         return
     if not isinstance(messages, list):
-        raise InvalidInput(f"`messages` is a list of messages, not {_named(messages)}")
+        raise InvalidInput(f"`messages` is a list of messages, not {named(messages)}")
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
             raise InvalidInput(f"messages[{place}] must be an object with `role` and `content`")
@@ -238,7 +191,7 @@ def _judge_metadata(request: dict[str, Any]) -> None:
         request.pop("metadata", None)
         return
     if not isinstance(metadata, dict):
-        raise InvalidInput(f"`metadata` is an object of texts, not {_named(metadata)}")
+        raise InvalidInput(f"`metadata` is an object of texts, not {named(metadata)}")
     if MARKER_KEY in metadata:
         raise InvalidInput(f"the metadata key {MARKER_KEY!r} is runward's own: rename yours")
     if len(metadata) > PAIRS_MAX:
@@ -249,7 +202,7 @@ def _judge_metadata(request: dict[str, Any]) -> None:
     for key, value in metadata.items():
         _judge_text("a key of `metadata`", key, PAIR_KEY_MAX)
         if not isinstance(value, str):
-            raise InvalidInput(f"metadata[{key!r}] must be a text, not {_named(value)}")
+            raise InvalidInput(f"metadata[{key!r}] must be a text, not {named(value)}")
         if len(value) > PAIR_VALUE_MAX:
             raise InvalidInput(
                 f"metadata[{key!r}] has {len(value)} characters; at most {PAIR_VALUE_MAX} are taken"
@@ -258,7 +211,7 @@ def _judge_metadata(request: dict[str, Any]) -> None:
 
 def _judge_text(what: str, value: object, longest: int, *, blank: bool = False) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f"{what} must be a text, not {_named(value)}")
+        raise InvalidInput(f"{what} must be a text, not {named(value)}")
     if not blank and not value.strip():
         raise InvalidInput(f"{what} is empty")
     if len(value) > longest:
@@ -269,82 +222,3 @@ def _judge_text(what: str, value: object, longest: int, *, blank: bool = False) 
             " control characters and lone surrogates cannot be stored"
         )
     return str.__str__(value)
-
-
-def _judge_size(request: dict[str, Any]) -> None:
-    try:
-        size = len(json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode())
-    except ValueError:
-        raise InvalidInput("the request has a number with too many digits") from None
-    if size > REQUEST_BYTES_MAX:
-        raise InvalidInput(
-            f"the request is {size} bytes of JSON; at most {REQUEST_BYTES_MAX} are taken:"
-            " upload large files and refer to them by id"
-        )
-
-
-def _plain(value: Any, path: str, depth: int, name: str = "") -> Any:
-    """A deep copy in plain JSON types. `name` is the key that the value stands under."""
-    if depth > DEPTH_MAX:
-        raise InvalidInput(f"the request is nested deeper than {DEPTH_MAX} levels, at {_at(path)}")
-    if isinstance(value, str):
-        return _plain_text(value, path, name)
-    if isinstance(value, Mapping):
-        return _plain_object(value, path, depth)
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{n}]", depth + 1, name) for n, item in enumerate(value)]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    raise InvalidInput(f"{_at(path)} is {_named(value)}, which JSON cannot carry")
-
-
-def _plain_object(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
-    if SEALED in value:
-        try:
-            return {SEALED: f"env:{secret_variable(value)}"}
-        except InvalidInput as error:
-            raise InvalidInput(f"{_at(path)}: {error.message}") from None
-    copy: dict[str, Any] = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise InvalidInput(f"{_at(path)} has a key that is no text: {_named(key)}")
-        if _SURROGATE.search(key) or "\x00" in key:
-            raise InvalidInput(f"{_at(path)} has a key that cannot be sent: {key[:40]!a}")
-        if looks_secret(key):
-            raise SecretInRequest(f"{_at(path)} has a secret as a key", hint=REMEDY)
-        name = str.__str__(key)
-        copy[name] = _plain(item, f"{path}.{name}" if path else name, depth + 1, name)
-    return copy
-
-
-def _plain_text(value: str, path: str, name: str) -> str:
-    if found := _SURROGATE.search(value):
-        raise InvalidInput(
-            f"{_at(path)} holds half of a surrogate pair (U+{ord(found[0]):04X}) at place"
-            f" {found.start() + 1}, which cannot be sent as UTF-8; repair the text"
-        )
-    bare = name.lower().replace("-", "").replace("_", "")
-    if (value and bare in _SECRET_NAMES) or looks_secret(value):
-        raise SecretInRequest(
-            f"{_at(path)} holds a literal secret, and the request is stored as it is", hint=REMEDY
-        )
-    return str.__str__(value)
-
-
-def _at(path: str) -> str:
-    return f"{path[:120]}…" if len(path) > 120 else path or "the request"
-
-
-def _refuse_constant(name: str) -> None:
-    raise InvalidInput(f"the request holds {name}, which is not JSON; use null or a number")
-
-
-def _named(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return names.get(type(value), f"a value of type {type(value).__name__}")

@@ -12,8 +12,8 @@ from ledger.core.pacing import Look
 
 CANCEL_SECONDS: Final = 120.0
 """A cancel that upstream accepts and does not finish is given up after this."""
-CANCEL_UNSENT_SECONDS: Final = 600.0
-"""A run whose cancel no account takes, as while it is stopped, ends so long after it was asked."""
+CANCEL_FAILED_SECONDS: Final = 600.0
+"""A cancel that upstream answers with trouble each time is given up so long after it was asked."""
 CANCELS_MAX: Final = 4
 """So many times a cancel is sent for one remote."""
 TAIL_SECONDS: Final = 3_600.0
@@ -57,6 +57,8 @@ class Context:
     life: str
     tools: Mapping[str, ToolSpec]
     look: Look
+    refused: bool = False
+    """Upstream refuses this life's credential, and no call gets through."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ledger.fuzzing.console import Console
 from ledger.fuzzing.loop import Scheduler, VirtualClock
 from ledger.fuzzing.process import Process
 from ledger.fuzzing.schedule import Break, Command, Crash, Jump, Pause, Schedule, Submit
-from ledger.fuzzing.seams import Mortal
+from ledger.fuzzing.seams import Mortal, unwatched
 from ledger.fuzzing.tooling import BOOKS, Effects
 from ledger.fuzzing.world import World
 from ledger.service.tools import Toolbox
@@ -84,7 +84,7 @@ class Stage:
     def play(self) -> None:
         """From the first life to the last settled remote."""
         self._path.write_bytes(template())
-        self.console = Console(self._path, self.effects.toolbox(Mortal("console", _never)))
+        self.console = Console(self._path, self.effects.toolbox(Mortal("console", unwatched)))
         for act in self.schedule.acts:
             self._plan(act)
         for _ in range(self.schedule.lives):
@@ -98,6 +98,8 @@ class Stage:
             process.clear()
         for process in self.processes:
             process.mortal.bury()
+        for process in (*self.processes, *self.dead):
+            process.mortal.forget()
         self.console.close()
 
     def _plan(self, act: object) -> None:
@@ -205,11 +207,6 @@ class Stage:
                 writer.on_foreign_commit()
 
         self.scheduler.after(0.01 + self._rng.random() * 0.1, tell)
-
-
-def _never(mortal: Mortal, what: str) -> None:
-    """People do not die here."""
-    del mortal, what
 
 
 @functools.cache

@@ -20,6 +20,11 @@ class Crashed(BaseException):
     """This life is dead. No handler of the product may take it for an error."""
 
 
+def unwatched(mortal: Mortal, what: str) -> None:
+    """Nothing happens at this life's points."""
+    del mortal, what
+
+
 class Mortal:
     """What a life's seams ask before and after each touch. `on_point` may kill or pause it."""
 
@@ -43,6 +48,13 @@ class Mortal:
             sqlite3.Connection.close(connection)
         for lock in self.locks:
             lock.close()
+
+    def forget(self) -> None:
+        """Let go of the play. A pool remembers connections that were never given back for as long
+        as anything of them is in use, and through a life's connections all of it would be."""
+        self._on_point = unwatched
+        self.life_id = str
+        self.connections, self.locks = [], []
 
 
 class SimConnection(sqlite3.Connection):

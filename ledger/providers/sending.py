@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ledger.core.plain_json import SEALED, secret_variable
 from ledger.core.reading import MARKER_KEY
-from ledger.core.request import SEALED, secret_variable
 from ledger.errors import MissingCredential
 
 

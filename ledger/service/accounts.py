@@ -178,6 +178,11 @@ class Accounts:
             self._providers[account.id] = self._opener(credential.profile, credential.key)
         return self._providers[account.id]
 
+    def refused(self, account_id: int) -> bool:
+        """Whether this life was refused, and not only heard that an earlier one had been."""
+        gate = self.gate(account_id)
+        return gate.stopped is not None and gate.failures > 0
+
     def shift(self, by: timedelta) -> None:
         """The wall clock was set: no closed gate opens later than it would have. Set forward, it
         may open earlier: whether it was closed since is not known."""

@@ -17,7 +17,7 @@ from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.plan import next_step
-from ledger.core.plan.tails import cancel_overdue
+from ledger.core.plan.tails import ends_at
 from ledger.core.plan.urgency import fetch_by, in_time, last_chance
 from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
@@ -91,6 +91,7 @@ class Driver:
             life=self._heart.life.id,
             tools=self._toolbox.specs,
             look=entry.look,
+            refused=self._accounts.refused(entry.facts.run.account_id),
         )
 
     async def drive(self, entry: Entry) -> bool:
@@ -103,7 +104,7 @@ class Driver:
                 return entry.facts.watched
             paused = self._paused(entry, step, context.now)
             if paused is not None:
-                entry.due = min(paused, entry.facts.run.deadline_at)
+                entry.due = min(paused, ends_at(entry.facts, context.now))
                 return True
             if not await self._advance(entry, step, context):
                 return False
@@ -123,10 +124,6 @@ class Driver:
         if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
-        overdue = isinstance(step, Cancel) and cancel_overdue(entry.facts, now)
-        if gate.stopped is not None and overdue:
-            # Its own time is up: one try of its own, whoever has the probes.
-            return None
         paused, by = gate.enter(now), fetch_by(entry.facts, entry.look)
         if paused is not None and gate.stopped is not None:
             # Who was refused before comes after those who were not: the fault may lie with one run.

@@ -61,27 +61,34 @@ def claim(
     return [facts[run_id] for run_id in ids]
 
 
+_END = sa.select(WORKER.c.ended_at).where(WORKER.c.id == sa.bindparam("life")).with_for_update()
+
+
 def _ended(connection: sa.Connection, life_id: str) -> bool:
     """Locks the row: who ends the life at this moment waits, and then finds what it claimed."""
-    statement = sa.select(WORKER.c.ended_at).where(WORKER.c.id == life_id).with_for_update()
-    return connection.execute(statement).scalar() is not None
+    return connection.execute(_END, {"life": life_id}).scalar() is not None
+
+
+_WATCHED = sa.select(sa.func.count()).select_from(WATCH)
 
 
 def count_watched(connection: sa.Connection) -> int:
     """How many runs somebody has to look after."""
-    statement = sa.select(sa.func.count()).select_from(WATCH)
-    return int(connection.execute(statement).scalar_one())
+    return int(connection.execute(_WATCHED).scalar_one())
+
+
+_OTHERS = (
+    sa.select(sa.func.count())
+    .select_from(WORKER)
+    .where(WORKER.c.ended_at.is_(None), WORKER.c.drain.is_(False), WORKER.c.role == "daemon")
+    .where(WORKER.c.id.not_in(sa.bindparam("not_these", expanding=True)))
+)
 
 
 def fair_share(connection: sa.Connection, life_id: str, gone: Sequence[str] = ()) -> int:
     """How many runs this life may own: its part of all watched runs, plus a fifth."""
     watched = count_watched(connection)
-    lives = connection.execute(
-        sa.select(sa.func.count())
-        .select_from(WORKER)
-        .where(WORKER.c.ended_at.is_(None), WORKER.c.drain.is_(False), WORKER.c.role == "daemon")
-        .where(WORKER.c.id.not_in([life_id, *gone]))
-    ).scalar_one()
+    lives = connection.execute(_OTHERS, {"not_these": [life_id, *gone]}).scalar_one()
     return math.ceil(watched / (lives + 1) * SHARE_SLACK) if lives else watched
 
 

@@ -194,27 +194,45 @@ def payloads_of(
     }
 
 
+# Made once: every pass of every life asks.
+_NEWEST = sa.select(
+    sa.select(sa.func.max(EVENT.c.id)).scalar_subquery(),
+    sa.select(sa.func.max(EVIDENCE.c.id)).scalar_subquery(),
+)
+_NEWS = sa.union(
+    sa.select(EVENT.c.run_id).where(
+        EVENT.c.id > sa.bindparam("event"),
+        EVENT.c.id <= sa.bindparam("last_event"),
+        EVENT.c.source == Source.operator,
+    ),
+    sa.select(EVIDENCE.c.run_id).where(
+        EVIDENCE.c.id > sa.bindparam("evidence"),
+        EVIDENCE.c.id <= sa.bindparam("last_evidence"),
+        EVIDENCE.c.run_id.is_not(None),
+    ),
+)
+
+
 def news_since(
     connection: sa.Connection, event_id: int, evidence_id: int
 ) -> tuple[set[int], int, int]:
     """Runs that somebody outside touched above these ids, and the newest ids: a hint, no more."""
     last_event, last_evidence = newest_ids(connection)
-    commands = sa.select(EVENT.c.run_id).where(
-        EVENT.c.id > event_id, EVENT.c.id <= last_event, EVENT.c.source == Source.operator
-    )
-    filed = sa.select(EVIDENCE.c.run_id).where(
-        EVIDENCE.c.id > evidence_id,
-        EVIDENCE.c.id <= last_evidence,
-        EVIDENCE.c.run_id.is_not(None),
-    )
-    runs = {row[0] for row in connection.execute(commands.union(filed))}
+    if (last_event, last_evidence) == (event_id, evidence_id):
+        return set(), last_event, last_evidence
+    between = {
+        "event": event_id,
+        "last_event": last_event,
+        "evidence": evidence_id,
+        "last_evidence": last_evidence,
+    }
+    runs = {row[0] for row in connection.execute(_NEWS, between)}
     return runs, last_event, last_evidence
 
 
 def newest_ids(connection: sa.Connection) -> tuple[int, int]:
     """The newest event and evidence ids."""
-    event = connection.execute(sa.select(sa.func.max(EVENT.c.id))).scalar()
-    evidence = connection.execute(sa.select(sa.func.max(EVIDENCE.c.id))).scalar()
+    event, evidence = connection.execute(_NEWEST).one()
     return event or 0, evidence or 0
 
 

@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.request import (
-    judge_id,
-    judge_key,
-    judge_name,
-    judge_request,
-    judge_tags,
-    parse_json_request,
-    secret_variable,
-)
+from ledger.core.plain_json import parse_json_request, secret_variable
+from ledger.core.request import judge_id, judge_key, judge_name, judge_request, judge_tags
 from ledger.errors import InvalidInput, SecretInRequest
 
 RESPONSE = {"model": "gpt-5.1", "input": "Draft the memo"}

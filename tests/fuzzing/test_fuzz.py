@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -21,8 +22,10 @@ from ledger.fuzzing.scenarios import SCENARIOS, killed_everywhere, stopped_every
 from ledger.fuzzing.schedule import Crash, Schedule, Submit, schedule_of
 from ledger.service.driver import Driver
 from ledger.service.housekeeping import Housekeeping
+from ledger.service.reconciler import Reconciler
 from ledger.store.batch import Batch
 from ledger.store.records import Decision
+from ledger.store.store import Store
 from ledger.store.verify import _History
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +70,21 @@ def test_the_history_of_a_seed_is_the_same_in_another_process(hash_seed: str) ->
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
     )  # fmt: skip
     assert f"digest  {play(schedule_of(3)).digest}" in done.stdout
+
+
+def test_a_play_leaves_nothing_behind() -> None:
+    """Thousands in a row must not need thousands of times the memory."""
+    before = held()
+    plays = list(killed_everywhere("tool-chain", every=90))
+    assert len(plays) - 1 == sum(played.deaths for played in plays) > 3
+    assert before == held()
+
+
+def held() -> int:
+    """How many stores and reconcilers are in memory."""
+    for _ in range(3):
+        gc.collect()
+    return sum(isinstance(found, Store | Reconciler) for found in gc.get_objects())
 
 
 def test_the_command_counts_what_it_played() -> None:

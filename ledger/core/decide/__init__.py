@@ -164,10 +164,10 @@ def _failed(draft: Draft, remote: Remote, outcome: Failed, context: Context) -> 
 
 
 def _in_vain(draft: Draft, outcome: Failed, context: Context) -> bool:
-    """Whether the cancel of the run has had its time, and it is the account that takes none."""
-    patient = outcome.kind.pause != Pause.briefly or context.look.failures + 1 >= MISSING_LOOKS
-    account = outcome.kind.pause != Pause.none
-    return account and patient and cancel_overdue(draft.facts, context.now)
+    """Whether the cancel of the run has failed for all the time that it gets: it was taken back
+    each time, and counts as never sent."""
+    again = outcome.kind.pause == Pause.briefly and context.look.failures + 1 >= MISSING_LOOKS
+    return again and cancel_overdue(draft.facts, context.now)
 
 
 def _due_soon(draft: Draft, remote: Remote, context: Context) -> bool:
@@ -287,7 +287,7 @@ def _cancel_here(draft: Draft, current: Remote, context: Context) -> None:
         _ledger_verdict(draft, State.cancelled, None, None)
     elif current.settled:
         _ledger_verdict(draft, State.cancelled, None, None)
-    elif cancel_given_up(current, context.now):
+    elif cancel_given_up(draft.facts, current, context):
         _cancel_unconfirmed(draft)
 
 

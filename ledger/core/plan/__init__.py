@@ -7,7 +7,7 @@ from ledger.core.families import FAMILIES
 from ledger.core.model import Facts, Remote
 from ledger.core.plan.calls import step_for_calls
 from ledger.core.plan.doubts import doubted, read_again
-from ledger.core.plan.tails import cancel_due, cancel_given_up, tail_step
+from ledger.core.plan.tails import cancel_due, cancel_given_up, ends_at, tail_step
 from ledger.core.plan.timing import at_once, later, resolve_unknown, when_due
 from ledger.core.steps import (
     EXPIRY_GRACE_SECONDS,
@@ -38,7 +38,7 @@ def next_step(facts: Facts, context: Context) -> Step:
 def _live(facts: Facts, context: Context) -> Step:
     older = tuple(r for r in facts.unsettled() if r.attempt < facts.attempt.number)
     if older:
-        return _no_later(tail_step(facts, older, context), facts)
+        return _no_later(tail_step(facts, older, context), facts, context)
     current = facts.current
     if current is None:
         return Settle("open")
@@ -51,13 +51,14 @@ def _live(facts: Facts, context: Context) -> Step:
         urgent = isinstance(tail, Cancel) and context.look.failures == 0
         idle = isinstance(step, Wait) and not (isinstance(tail, Wait) and tail.until >= step.until)
         step = tail if urgent or idle else step
-    return _no_later(step, facts)
+    return _no_later(step, facts, context)
 
 
-def _no_later(step: Step, facts: Facts) -> Step:
-    """No wait outlasts the deadline."""
-    if isinstance(step, Wait) and step.until > facts.run.deadline_at:
-        return Wait(facts.run.deadline_at, "deadline")
+def _no_later(step: Step, facts: Facts, context: Context) -> Step:
+    """No wait outlasts the deadline, of the run or of its cancel."""
+    end = ends_at(facts, context.now)
+    if isinstance(step, Wait) and step.until > end:
+        return Wait(end, "deadline" if end == facts.run.deadline_at else step.why)
     return step
 
 
@@ -94,7 +95,7 @@ def _confirmed(facts: Facts, remote: Remote, context: Context) -> Step:
     if doubted(remote) and not remote.settled:
         return read_again(Observe(remote.n), facts, remote, context)
     if facts.run.cancel_requested_at is not None:
-        return _cancel(remote, context)
+        return _cancel(facts, remote, context)
     over = remote.settled and not FAMILIES[facts.run.provider].chained
     if facts.run.state == State.requires_action and facts.open_calls(remote) and not over:
         return step_for_calls(facts, remote, context)
@@ -105,11 +106,11 @@ def _confirmed(facts: Facts, remote: Remote, context: Context) -> Step:
     return when_due(Observe(remote.n), "next look", context)
 
 
-def _cancel(remote: Remote, context: Context) -> Step:
+def _cancel(facts: Facts, remote: Remote, context: Context) -> Step:
     if remote.settled:
         return Settle("nothing left to cancel")
+    if cancel_given_up(facts, remote, context):
+        return Settle("cancel not confirmed")
     if cancel_due(remote, context.now):
         return at_once(Cancel(remote.n), "cancel", context)
-    if cancel_given_up(remote, context.now):
-        return Settle("cancel not confirmed")
     return when_due(Observe(remote.n), "waiting for the cancel", context)

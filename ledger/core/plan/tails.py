@@ -10,7 +10,7 @@ from ledger.core.model import Facts, Remote
 from ledger.core.plan.timing import at_once, later, resolve_unknown, when_due
 from ledger.core.steps import (
     CANCEL_SECONDS,
-    CANCEL_UNSENT_SECONDS,
+    CANCEL_FAILED_SECONDS,
     CANCELS_MAX,
     RESEND_SECONDS,
     TAIL_SECONDS,
@@ -33,19 +33,33 @@ def cancel_due(remote: Remote, now: datetime) -> bool:
     return not taken and now >= later(remote.cancel_sent_at, RESEND_SECONDS * 2**remote.cancels)
 
 
-def cancel_given_up(remote: Remote, now: datetime) -> bool:
+def cancel_over_at(facts: Facts) -> datetime | None:
+    """When a cancel is given up that cannot be sent at all."""
+    asked = facts.run.cancel_requested_at
+    return later(asked, CANCEL_SECONDS) if asked is not None else None
+
+
+def ends_at(facts: Facts, now: datetime) -> datetime:
+    """When the ledger itself may end the run, whatever upstream or its account does."""
+    over_at = cancel_over_at(facts)
+    return facts.run.deadline_at if over_at is None or over_at <= now else over_at
+
+
+def cancel_given_up(facts: Facts, remote: Remote, context: Context) -> bool:
     """Whether a cancel has had all the time that it gets."""
-    sent = remote.cancel_sent_at
+    sent, now, over_at = remote.cancel_sent_at, context.now, cancel_over_at(facts)
+    if context.refused and over_at is not None and now >= over_at:
+        return True
     done = remote.observed_status == State.cancelling or remote.cancels >= CANCELS_MAX
     return sent is not None and done and now >= later(sent, CANCEL_SECONDS)
 
 
 def cancel_overdue(facts: Facts, now: datetime) -> bool:
-    """Whether a run is to be called off for so long that it ends, if nobody can say so upstream."""
+    """Whether a run without a verdict is to be called off for so long that trouble ends it."""
     asked = facts.run.cancel_requested_at
     if asked is None or facts.run.final:
         return False
-    return now >= later(asked, CANCEL_UNSENT_SECONDS)
+    return now >= later(asked, CANCEL_FAILED_SECONDS)
 
 
 def tail_overdue(facts: Facts, remote: Remote, now: datetime) -> bool:

@@ -1,50 +1,11 @@
-"""Every error that runward raises, as one tree. Branches group by what the caller can do.
-
-RunwardError                    exit  what to do
-├── InvalidInput                   2  mend the input; nothing was written
-│   └── SecretInRequest            2  replace the literal secret by {"$secret": "env:NAME"}
-├── NotFound                       3  look the run up: `runward list`
-├── ConfigurationError             4  mend the configuration, then repeat the command
-│   └── MissingCredential          4  set the variable that the text names
-├── RunFailed                      5  the run ended, but not `completed`
-│   └── RunLost                    5  upstream no longer has the object
-├── WaitTimeout                    6  the run goes on; wait again
-├── DatabaseError                  1  see the text
-│   ├── SchemaMismatch             7  `runward db upgrade`, or a newer runward
-│   ├── UnsupportedDatabase        7  another place for the file, or another database
-│   └── BadRecord                  1  one record could not be stored; the others were
-├── StillPending                   8  the run has no verdict yet; wait for it
-├── CheckFailed                    9  `verify` or `doctor` found what it names
-├── Conflict                       1  the key is taken by another request
-├── NotAllowed                     1  the run's state does not permit this
-├── LeaseLost                      1  another life owns the run now
-├── ForkedLedger                   1  open a new Ledger in the child
-└── UpstreamError                  -  becomes an outcome; never leaves the reconciler
-    ├── NotSent                       the request did not leave: send it again
-    │   ├── ConnectionFailed
-    │   └── LocalLimit
-    ├── Refused                       upstream said no: nothing was created
-    │   ├── RequestRefused            400, 413, 422 and other 4xx
-    │   ├── AuthenticationRefused     401
-    │   ├── PermissionRefused         403
-    │   ├── ObjectMissing             404 on one object
-    │   ├── ObjectHidden              404 under a credential that may not see the object
-    │   ├── ServiceGone               404 on a whole collection
-    │   ├── UpstreamConflict          409
-    │   ├── ThreadBusy                400 while another run holds the thread
-    │   ├── RateLimited               429
-    │   └── QuotaExhausted            429 insufficient_quota
-    └── Unclear                       it may or may not have happened
-        ├── ServerTrouble             408, 5xx
-        ├── ReplyTimeout
-        ├── ReplyLost                 the connection broke after sending
-        └── MalformedReply            a success that cannot be read
-"""
+"""What goes wrong on the other side. None of these leaves the reconciler: each is an outcome."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from ledger.errors.ours import RunwardError
 
 
 class Sent(StrEnum):
@@ -61,107 +22,6 @@ class Pause(StrEnum):
     none = "none"
     briefly = "briefly"
     stopped = "stopped"
-
-
-class RunwardError(Exception):
-    """Something went wrong; the docstring is the message when none is given."""
-
-    exit_code = 1
-
-    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
-        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
-        self.hint = hint
-        super().__init__(self.message if hint is None else f"{self.message}\n{hint}")
-
-
-class InvalidInput(RunwardError):
-    """The input cannot be used."""
-
-    exit_code = 2
-
-
-class SecretInRequest(InvalidInput):
-    """The request holds a literal secret."""
-
-
-class NotFound(RunwardError):
-    """There is no such run."""
-
-    exit_code = 3
-
-
-class ConfigurationError(RunwardError):
-    """The configuration cannot be used."""
-
-    exit_code = 4
-
-
-class MissingCredential(ConfigurationError):
-    """No credential is configured."""
-
-
-class RunFailed(RunwardError):
-    """The run ended without completing."""
-
-    exit_code = 5
-
-
-class RunLost(RunFailed):
-    """Upstream no longer has the object."""
-
-
-class WaitTimeout(RunwardError):
-    """The wait ended before the run did; the run goes on."""
-
-    exit_code = 6
-
-
-class DatabaseError(RunwardError):
-    """The database refused."""
-
-
-class SchemaMismatch(DatabaseError):
-    """The database's schema is not the one that this program knows."""
-
-    exit_code = 7
-
-
-class UnsupportedDatabase(DatabaseError):
-    """This database cannot keep a ledger."""
-
-    exit_code = 7
-
-
-class BadRecord(DatabaseError):
-    """One record could not be stored."""
-
-
-class StillPending(RunwardError):
-    """The run has no verdict yet."""
-
-    exit_code = 8
-
-
-class CheckFailed(RunwardError):
-    """A check found problems."""
-
-    exit_code = 9
-
-
-class Conflict(RunwardError):
-    """The key is taken by another request."""
-
-
-class NotAllowed(RunwardError):
-    """The run's state does not permit this."""
-
-
-class LeaseLost(RunwardError):
-    """Another life owns the run now."""
-
-
-class ForkedLedger(RunwardError):
-    """This Ledger was opened before a fork."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
