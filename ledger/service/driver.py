@@ -45,7 +45,6 @@ log = logging.getLogger("runward")
 STEPS_MAX: Final = 100
 LANE_SECONDS: Final = 2.0
 REJECTED_SECONDS: Final = 30.0
-TURN_SECONDS_MAX: Final = 15
 COMMIT_PAUSE_SECONDS_MAX: Final = 5.0
 EFFECTS: Final = (Create, Cancel, Submit, RunTools)
 
@@ -124,11 +123,8 @@ class Driver:
         if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
-        paused, by = gate.enter(now), fetch_by(entry.facts, entry.look)
-        if paused is not None and gate.stopped is not None:
-            # Who was refused before comes after those who were not: the fault may lie with one run.
-            return paused + timedelta(seconds=min(entry.look.failures, TURN_SECONDS_MAX))
-        if paused is None or by is None:
+        paused, by = gate.enter(now, entry.look.failures), fetch_by(entry.facts, entry.look)
+        if paused is None or by is None or gate.stopped is not None:
             return paused
         # A result that is about to be dropped is fetched, whatever politeness says.
         return None if last_chance(paused, now, by) else in_time(paused, now, by)

@@ -9,8 +9,8 @@ from ledger.core.alphabet import RemoteState, State
 from ledger.core.model import Facts, Remote
 from ledger.core.plan.timing import at_once, later, resolve_unknown, when_due
 from ledger.core.steps import (
-    CANCEL_SECONDS,
     CANCEL_FAILED_SECONDS,
+    CANCEL_SECONDS,
     CANCELS_MAX,
     RESEND_SECONDS,
     TAIL_SECONDS,
