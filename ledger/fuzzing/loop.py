@@ -103,6 +103,10 @@ def _ignore(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     del loop, context
 
 
+STEPS_AT_ONCE_MAX: Final = 20_000
+"""More in one moment of virtual time, and somebody goes round in circles."""
+
+
 class Scheduler:
     """Passes time, and decides by the seed which loop goes on next."""
 
@@ -112,6 +116,8 @@ class Scheduler:
         self._order = itertools.count()
         self._loops: list[SimLoop] = []
         self._asleep: dict[SimLoop, float] = {}
+        self._steps = 0
+        self.spins = False
 
     def at(self, time: float, act: Callable[[], None]) -> None:
         """Do something at a time, outside all loops: the network, an operator, a fault."""
@@ -136,9 +142,15 @@ class Scheduler:
         self._asleep[loop] = self.clock.now + seconds
 
     def run(self, until: Callable[[], bool], *, limit: float) -> bool:
-        """Go on until something holds; False once `limit` (virtual seconds) is reached."""
+        """Go on until something holds; False once `limit` (virtual seconds) is reached, or when
+        time stands still (`spins`)."""
         while not until():
+            before = self.clock.now
             if not self._step(limit):
+                return False
+            self._steps = 0 if self.clock.now > before else self._steps + 1
+            self.spins = self._steps > STEPS_AT_ONCE_MAX
+            if self.spins:
                 return False
         return True
 

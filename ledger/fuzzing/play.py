@@ -90,7 +90,8 @@ class Stage:
         for _ in range(self.schedule.lives):
             self._give_birth()
         if not self.scheduler.run(self._over, limit=LIMIT_SECONDS):
-            self.problems.append("not over: " + checks.unsettled(self.console))
+            what = "goes round in circles" if self.scheduler.spins else "not over"
+            self.problems.append(f"{what}: {checks.unsettled(self.console)}")
 
     def close(self) -> None:
         """Let everything go."""

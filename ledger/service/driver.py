@@ -103,7 +103,9 @@ class Driver:
                 return entry.facts.watched
             paused = self._paused(entry, step, context.now)
             if paused is not None:
-                entry.due = min(paused, ends_at(entry.facts, context.now))
+                end = ends_at(entry.facts, context.now)
+                # Behind the deadline there are tails, and nothing to be on time for.
+                entry.due = min(paused, end) if end > context.now else paused
                 return True
             if not await self._advance(entry, step, context):
                 return False

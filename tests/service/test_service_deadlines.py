@@ -6,6 +6,8 @@ import pytest
 from service_rig import MakeRig, Rig, verdict
 from support import SQLITE
 
+from ledger.clock import utcnow
+
 LATE = ("expired", 1, "deadline", "ledger", None)
 FAMILIES = pytest.mark.parametrize("provider", ["responses", "assistants"])
 
@@ -65,3 +67,19 @@ def test_an_expired_run_does_not_restart_by_its_own_deadline(rig: Rig) -> None:
 
     assert LATE == verdict(run)
     assert "restarted" not in rig.kinds(run)
+
+
+@SQLITE
+def test_a_life_that_may_not_act_does_not_go_round_in_circles(rig: Rig) -> None:
+    """Behind the deadline a tail waits for the life's own lock as patiently as before it."""
+    run = rig.submit("sim-stuck-in_progress", deadline=1.5)
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+    with rig.daemon() as reconciler:
+        reconciler.heart.may_act = lambda: False
+        rig.expect(lambda: rig.ledger.get(run).final)
+        (entry,) = reconciler.agenda.entries.values()
+        rig.expect(lambda: entry.due > utcnow())
+        assert ["expired", None] == [
+            rig.ledger.get(run).state,
+            entry.facts.remotes[0].cancel_sent_at,
+        ]
