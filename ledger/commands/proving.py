@@ -87,6 +87,8 @@ def anchor(
 
     `runward verify --anchor FILE` then finds out if even the whole database was rewritten.
     """
+    if file is not None and Path(file).is_dir():
+        raise InvalidInput(f"{file} cannot be written: it is a folder")
     with opened() as ledger:
         made = ledger.anchor()
     if file is None:

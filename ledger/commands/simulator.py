@@ -77,8 +77,12 @@ def scenarios(
 
 @sim.command()
 def fuzz(
-    seeds: Annotated[int, typer.Option(min=1, max=10_000_000, help="So many seeds.")] = 100,
-    first: Annotated[int, typer.Option(min=0, max=2**62, help="Begin with this seed.")] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="So many seeds.", show_default="100")
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option(min=0, max=2**62, help="Begin with this seed.", show_default="0")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Replay this one.")] = None,
     stories: Annotated[
         bool,
@@ -86,7 +90,10 @@ def fuzz(
             "--stories", help="Kill, and stop, a life at every point of the small stories."
         ),
     ] = False,
-    every: Annotated[int, typer.Option(min=1, help="With --stories: each so many-th.")] = 1,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --stories: each so many-th.", show_default="1"),
+    ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.1, max=86_400, help="At most.")] = None,
     form: Annotated[Format, typer.Option("-o", "--output")] = Format.table,
 ) -> None:
@@ -94,19 +101,32 @@ def fuzz(
 
     Everything follows from the seed: the same one gives the same history, hashes included.
     """
+    _one_way(seeds=seeds, first=first, seed=seed, stories=stories or None, every=every)
     need_simulator()
     from ledger.fuzzing import campaign
 
     if seed is not None:
         plays = campaign.seeds(seed, 1)
     else:
-        plays = campaign.stories(every) if stories else campaign.seeds(first, seeds)
+        plays = (
+            campaign.stories(every or 1) if stories else campaign.seeds(first or 0, seeds or 100)
+        )
     account = campaign.campaign(plays, seconds=seconds, told=_tell)
     print_one(_account(account), form=form)
     if seed is not None and account.last is not None:
         _replayed(account.last, form)
     if account.failed is not None:
         _failed(account)
+
+
+def _one_way(**given: int | None) -> None:
+    """Seeds, one seed or stories: what belongs to another way would be ignored."""
+    named = {name for name, value in given.items() if value is not None}
+    for way, mine in {"seed": set[str](), "stories": {"every"}}.items():
+        if way in named and (other := named - mine - {way}):
+            raise InvalidInput(f"--{way} and --{min(other)} exclude each other; leave one out")
+    if "every" in named and "stories" not in named:
+        raise InvalidInput("--every counts the plays of --stories: give that too")
 
 
 def _tell(account: Account) -> None:

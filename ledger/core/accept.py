@@ -10,7 +10,7 @@ from typing import Any
 from ledger.core.alphabet import EventKind, RemoteKind, RemoteState, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import open_first, open_remote
-from ledger.core.model import CHECK_PAYLOAD, Attempt, Change, Facts, Run
+from ledger.core.model import ADOPTED, CHECK_PAYLOAD, Attempt, Change, Facts, Run
 from ledger.core.policy import Policy
 
 
@@ -58,7 +58,7 @@ def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
         deadline_at=now + timedelta(seconds=new.policy.deadline_seconds),
         created_at=now,
     )
-    cause = "submit" if new.adopt is None else "adopt"
+    cause = "submit" if new.adopt is None else ADOPTED
     first = Attempt(number=1, cause=cause, opened_at=now)
     nothing = Facts(run=run, attempts=(first,))
     draft = Draft(nothing, now=now, actor=new.actor, source=Source.operator)

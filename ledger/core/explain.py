@@ -11,6 +11,7 @@ from ledger.core.following import Next, Owner, Surroundings, WaitingFor
 from ledger.core.model import Facts, Remote, ToolCall
 from ledger.core.pacing import Look, interval_seconds
 from ledger.core.plan import next_step
+from ledger.core.plan.approvals import lapses_at, pending
 from ledger.core.plan.doubts import doubt_until, doubted
 from ledger.core.plan.tails import ends_at
 from ledger.core.plan.timing import later
@@ -27,6 +28,10 @@ from ledger.core.steps import (
 PROBE: Final = "one probe a minute goes out"
 DRIVE: Final = "nobody is at work on it: `runward daemon`, or `runward wait`, drives it"
 INTERVENE: Final = "`runward tools list` shows the calls, `runward tools submit` answers one"
+
+APPROVE: Final = (
+    "it needs a person's word: `runward tools approve`, or `runward tools deny --reason TEXT`"
+)
 
 
 def explain(facts: Facts, around: Surroundings) -> Next:
@@ -237,20 +242,24 @@ def _waiting_for_calls(facts: Facts, current: Remote, around: Surroundings) -> N
     running = [call for call in waiting if call.state == CallState.started and not call.held]
     if held:
         since = held[0].started_at or held[0].requested_at
-        return _calls(facts, held, f"held: nobody may run it by itself; {INTERVENE}", since)
+        why = f"held: nobody may run it by itself; {INTERVENE}"
+        return _calls(facts, current, held, why, since)
     if running:
         by = f"being run by life {(running[0].started_by or '')[:8]}"
-        return _calls(facts, running, by, running[0].started_at, WaitingFor.tool)
+        return _calls(facts, current, running, by, running[0].started_at, WaitingFor.tool)
     since = waiting[0].requested_at
+    if all(pending(call) for call in waiting):
+        return _calls(facts, current, waiting, APPROVE, since)
     if facts.run.needs_attention == Attention.tool_unhandled:
         why = f"no life has it: `runward daemon --tools MODULE`; or {INTERVENE}"
-        return _calls(facts, waiting, why, since, WaitingFor.tool)
-    found = _calls(facts, waiting, "the next to be run", since, WaitingFor.tool)
+        return _calls(facts, current, waiting, why, since, WaitingFor.tool)
+    found = _calls(facts, current, waiting, "the next to be run", since, WaitingFor.tool)
     return Next(step=found.step, why=found.why, at=around.now, since=since)
 
 
 def _calls(
     facts: Facts,
+    remote: Remote,
     calls: list[ToolCall],
     why: str,
     since: datetime | None,
@@ -262,7 +271,7 @@ def _calls(
         why=f"tool {names}: {why}",
         waiting_for=whom,
         since=since,
-        until=facts.run.deadline_at,
+        until=lapses_at(facts, remote),
     )
 
 

@@ -26,6 +26,8 @@ from ledger.core.lifecycle import FINAL
 from ledger.core.policy import Policy
 from ledger.core.record import record
 
+ADOPTED = "adopt"
+"""The cause of the first attempt of a run that watches an object made elsewhere."""
 ACCEPTED = "accepted"
 """The cause of an attempt that takes upstream's word for an earlier one; `base` is its remote."""
 REQUEST_PAYLOAD = 1

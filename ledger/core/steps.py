@@ -12,6 +12,8 @@ from ledger.core.pacing import Look
 
 CANCEL_SECONDS: Final = 120.0
 """A cancel that upstream accepts and does not finish is given up after this."""
+CANCEL_FAILED_SECONDS: Final = 600.0
+"""A cancel that upstream answers with trouble each time is given up so long after it was asked."""
 CANCELS_MAX: Final = 4
 """So many times a cancel is sent for one remote."""
 TAIL_SECONDS: Final = 3_600.0

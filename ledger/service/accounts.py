@@ -23,6 +23,7 @@ from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
 PROBE_SECONDS: Final = 60.0
+TURN_SECONDS_MAX: Final = 15
 HIDDEN_OBJECTS: Final = 3
 HIDDEN_WITHIN: Final = timedelta(seconds=120)
 """So many objects that are missing at once, and none that is not, speak of the credential."""
@@ -63,10 +64,15 @@ class Gate:
     stopped: str | None = None
     missing: dict[tuple[int, int], datetime] = field(default_factory=dict)
 
-    def enter(self, now: datetime) -> datetime | None:
-        """None to go on, or the time to wait for. A stopped account lets one probe a minute in."""
+    def enter(self, now: datetime, failures: int) -> datetime | None:
+        """None to go on, or the time to wait for. A stopped account lets one probe a minute in.
+
+        `failures` are those of the run in a row: who was refused comes after those who were not,
+        since the fault may lie with one run.
+        """
         if self.not_before is not None and self.not_before > now:
-            return self.not_before
+            turn = min(failures, TURN_SECONDS_MAX) if self.stopped is not None else 0
+            return self.not_before + timedelta(seconds=turn)
         if self.stopped is not None:
             self.not_before = now + timedelta(seconds=PROBE_SECONDS)
         return None

@@ -77,10 +77,14 @@ class Judge:
 
     def foreign(self, remote_id: str, provider: str, thread: str | None, *, alone: bool) -> None:
         """Whether an object made elsewhere can be found by these ids. Raises InvalidInput."""
-        judge_name("id", remote_id)
+        judge_id("id", judge_name("id", remote_id))
         judge_provider(provider)
         if thread is not None:
             judge_id("thread", thread)
+        if alone and provider != "assistants" and thread is not None:
+            raise InvalidInput(
+                "a response belongs to no thread", hint="a thread run needs --provider assistants"
+            )
         if alone and provider == "assistants" and not thread:
             raise InvalidInput("a thread run is found by two ids: give the thread too")
 

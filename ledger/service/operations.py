@@ -99,6 +99,8 @@ class Operations:
 
     def note(self, run: RunName, text: str) -> Run:
         """Write a remark into a run's history; its owner also looks at it at once."""
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidInput("the note is empty")
         return self.command(run, commands.note(text))
 
     def recheck(self, run: RunName) -> Run:

@@ -165,6 +165,15 @@ FLAGS: dict[str, tuple[tuple[str, ...], int, str]] = {
     ),
     "unknown profile to read": (("--profile", "moon", "list"), 4, "moon"),
     "adopt without a name": (("adopt", ""), 2, "id"),
+    "adopt by an address": (("adopt", "../models"), 2, "not a URL"),
+    "adopt a response on a thread": (
+        ("adopt", "run_1", "--thread", "thread_1"), 2, "--provider assistants"
+    ),
+    "an anchor into the root": (("anchor", "--output", "/"), 2, "cannot be written"),
+    "stories and a seed": (("sim", "fuzz", "--stories", "--seed", "1"), 2, "--seed"),
+    "a seed and seeds": (("sim", "fuzz", "--seed", "1", "--seeds", "2"), 2, "--seeds"),
+    "a first seed of stories": (("sim", "fuzz", "--stories", "--first", "2"), 2, "--first"),
+    "each so many-th of no story": (("sim", "fuzz", "--every", "60"), 2, "--stories"),
 }  # fmt: skip
 
 
@@ -174,6 +183,13 @@ def test_a_bad_argument_is_refused(runward: CommandLine, name: str) -> None:
     arguments, code, reason = FLAGS[name]
 
     assert reason in refused(runward, *arguments, code=code)
+
+
+def test_an_empty_note_is_refused(runward: CommandLine) -> None:
+    """A remark says something."""
+    run = runward.submit()
+
+    assert "empty" in refused(runward, "note", run, " ", code=2)
 
 
 def test_a_long_note_is_refused(runward: CommandLine) -> None:

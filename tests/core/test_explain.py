@@ -135,6 +135,21 @@ def test_a_held_call_waits_for_a_person() -> None:
     assert "tool pay: held" in found.why
 
 
+def test_a_call_that_needs_a_word_waits_for_a_person() -> None:
+    """Not for a life: until upstream's expiry, and with the command that says the word."""
+    spec = replace(PAY, requires_approval=True)
+    facts = took(armed(accepted(), Create(1)), FUNCTION)
+    facts = decide(facts, Elapsed(), context(tools=[spec]), source=Source.policy).after
+    facts = replace(
+        facts, remotes=(replace(facts.remotes[0], settled=False, expires_at=later(60)),)
+    )
+    found = said(facts)
+
+    assert ("runtools", WaitingFor.person) == (found.step, found.waiting_for)
+    assert (NOW, later(60)) == (found.since, found.until)
+    assert "runward tools approve" in found.why
+
+
 def test_a_cancel_under_way_has_an_end() -> None:
     """A cancel that was sent is given up at a known time."""
     facts = operator.carry_out(running(), operator.cancel(None), now=NOW, actor="ann").after

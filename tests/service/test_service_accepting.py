@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from service_rig import MakeRig, Rig, verdict
+from support import SQLITE
 
 from ledger import InvalidInput, NotAllowed, Run
 
@@ -75,3 +76,14 @@ def test_another_key_that_sees_nothing_is_no_verdict(make_rig: MakeRig) -> None:
     assert ("failed", 1, "remote_deleted", "remote", "remote_missing") == verdict(
         rig.finish(run)[0]
     )
+
+
+@SQLITE
+@pytest.mark.parametrize("provider", ["responses", "assistants"])
+def test_a_failed_run_that_nothing_contradicts_is_not_accepted(rig: Rig, provider: str) -> None:
+    """The thread that was made for a run is there; that is no word on how the run ended."""
+    run = rig.run("sim-fail-server_error", provider)
+
+    with pytest.raises(NotAllowed, match="upstream contradicts nothing"):
+        rig.ledger.accept(run, reason="it should have worked")
+    assert ("failed", 1, "server_error", "remote", None) == verdict(rig.ledger.get(run))

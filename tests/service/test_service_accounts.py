@@ -10,6 +10,7 @@ from support import SQLITE
 
 from ledger import Ledger
 from ledger.clock import utcnow
+from ledger.service import accounts
 
 DONE = ("completed", 1, None, None, None)
 STOPS = [
@@ -99,3 +100,28 @@ def test_a_blocked_run_still_has_a_deadline(make_rig: MakeRig) -> None:
     rig = make_rig(key="sk-bad-0123456789")
 
     assert ("expired", 1, "deadline", "ledger", None) == verdict(rig.run("sim-ok", deadline=0.6))
+
+
+@pytest.mark.problem(20)
+@SQLITE
+@pytest.mark.usefixtures("impatient")
+def test_a_run_that_is_always_refused_does_not_take_every_probe(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key may not use one model, which stops the account: the next probes are those of other
+    runs, and one finds out that the account works."""
+    monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.5)
+    rule = {"operation": "*.create", "model": "sim-ok", "fault": "http-403-before"}
+    rig = make_rig({"faults": [rule]})
+    refused = [rig.submit("sim-ok") for _ in range(2)]
+    allowed = rig.submit("sim-instant")
+
+    with rig.daemon(concurrency=1):
+        rig.expect(lambda: rig.ledger.get(allowed).final)
+
+    assert DONE == verdict(rig.ledger.get(allowed))
+    assert {"queued"} == {rig.ledger.get(run).state for run in refused}
+    creates = [
+        entry["accepted"] for entry in rig.sim.log() if entry["operation"].endswith("create")
+    ]
+    assert [False, False, True] == creates[:3]

@@ -84,6 +84,27 @@ def test_a_cancel_that_never_ends_is_given_up(rig: Rig, provider: str) -> None:
     assert 1 == rig.count("watch")
 
 
+@pytest.mark.failure(15)
+@SQLITE
+@pytest.mark.usefixtures("impatient")
+@FAMILIES
+def test_a_cancel_that_always_fails_is_given_up(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Upstream answers each cancel with 500 and shows a run in progress: the run ends all the
+    same, and its object is watched on."""
+    shorten(monkeypatch, "CANCEL_FAILED_SECONDS", 0.5)
+    rig = make_rig({"faults": [{"operation": "*.cancel", "fault": "http-500-before"}]})
+    run = rig.submit("sim-stuck-in_progress", provider)
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+
+    rig.ledger.cancel(run)
+    done = rig.finish(run)[0]
+
+    assert ("cancelled", 1, "cancel_unconfirmed", "ledger", "cancel_unconfirmed") == verdict(done)
+    assert not rig.remotes(run)[-1]["settled"]
+
+
 @pytest.mark.problem(9)
 @pytest.mark.failure(26)
 @SQLITE
@@ -123,6 +144,25 @@ def test_an_id_that_comes_after_the_cancel_is_cancelled(rig: Rig) -> None:
     ]
     assert [made["object_id"]] == cancels
     assert done.state in ("cancelled", "completed")
+
+
+@SQLITE
+def test_a_late_confirmation_takes_the_flag_away(
+    make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cancel is given up, and upstream obeys it after all: nobody has to look."""
+    shorten(monkeypatch, "CANCEL_SECONDS", 0.2)
+    rig = make_rig({"durations": {"cancelling": 15}})
+    run = rig.submit("sim-stuck-in_progress", "assistants")
+    rig.until(run, lambda facts: facts.run.state == "in_progress")
+    rig.ledger.cancel(run)
+    given_up = rig.finish(run)[0]
+
+    done = rig.settle(run)[0]
+
+    unconfirmed = ("cancelled", 1, "cancel_unconfirmed", "ledger")
+    assert (*unconfirmed, "cancel_unconfirmed") == verdict(given_up)
+    assert (*unconfirmed, None) == verdict(done)
 
 
 @SQLITE
@@ -184,6 +224,8 @@ def test_a_verdict_is_frozen_when_upstream_completes_later(make_rig: MakeRig) ->
     done = rig.settle(run)[0]
 
     assert "cancelled" == given_up.state == done.state
+    flags = (given_up.needs_attention, done.needs_attention)
+    assert ("cancel_unconfirmed", "contradiction") == flags
     assert {"verdict": "cancelled", "upstream": "completed"} == rig.event(run, "contradiction")[
         "detail"
     ]

@@ -215,3 +215,23 @@ def test_retry_after_is_obeyed(make_rig: MakeRig) -> None:
     assert [429, 200] == [entry["status"] for entry in tries]
     assert 0.5 <= tries[1]["at"] - tries[0]["at"]
     assert DONE == verdict(run)
+
+
+@SQLITE
+def test_an_object_of_another_run_is_not_adopted(rig: Rig) -> None:
+    """Two creates in doubt, and their ids mixed up: the marker tells, and each run gets its own."""
+    runs = [rig.submit("sim-http-500-after", settle_seconds=60) for _ in range(2)]
+    for run in runs:
+        rig.until(run, lambda facts: facts.run.needs_attention == "unknown_create")
+    ids = [rig.made(run)[0]["object_id"] for run in runs]
+    markers = [rig.remotes(run)[0]["marker"] for run in runs]
+
+    rig.ledger.adopt(ids[1], run=runs[0])
+    rig.until(runs[0], lambda facts: facts.run.needs_attention == "unknown_create")
+    refused = [e for e in rig.ledger.events(runs[0]) if e["kind"] == "create_unknown"][-1]
+    for run, remote_id in zip(runs, ids, strict=True):
+        rig.ledger.adopt(remote_id, run=run)
+
+    assert {"remote_id": ids[1], "marker": markers[1]}.items() <= refused["detail"].items()
+    assert ["completed"] * 2 == [run.state for run in rig.finish(*runs)]
+    assert ids == [rig.remotes(run)[0]["remote_id"] for run in runs]

@@ -31,7 +31,7 @@ from ledger.core.outcome import (
 from ledger.core.pacing import trouble_is_news
 from ledger.core.plan import harvestable, next_step
 from ledger.core.plan.doubts import doubted
-from ledger.core.plan.tails import cancel_given_up, rechecking, tail_overdue
+from ledger.core.plan.tails import cancel_given_up, cancel_overdue, rechecking, tail_overdue
 from ledger.core.plan.urgency import expiring
 from ledger.core.redaction import redact_text
 from ledger.core.steps import (
@@ -126,6 +126,9 @@ def _apply(draft: Draft, outcome: Outcome, context: Context) -> None:
 def _observed(draft: Draft, n: int, seen: Observation, context: Context) -> None:
     remote = draft.remotes[n - 1]
     created = remote.state != RemoteState.confirmed
+    if creates.mistaken(draft, remote, seen):
+        creates.not_ours(draft, remote, seen)
+        return
     if draft.source == Source.submit:
         calls.submitted(draft, remote)
     observations.observed(draft, remote, seen, context)
@@ -142,7 +145,7 @@ def _failed(draft: Draft, remote: Remote, outcome: Failed, context: Context) -> 
         calls.submit_failed(draft, remote, outcome, creates.failure(outcome))
         return
     if outcome.operation == "cancel" and outcome.kind.pause != Pause.none:
-        # Surely not taken: free to be sent again as soon as the account is.
+        # Most likely not taken: free to be sent again as soon as the account is.
         draft.set_remote(remote.n, cancel_sent_at=None, cancels=remote.cancels - 1)
     if trouble_is_news(context.look, context.now):
         fields = creates.failure(outcome)
@@ -153,8 +156,18 @@ def _failed(draft: Draft, remote: Remote, outcome: Failed, context: Context) -> 
         draft.attend(Attention.blocked_hidden, message=redact_text(outcome.message)[:300])
     elif _due_soon(draft, remote, context):
         draft.attend(Attention.result_expiring, remote=remote.n)
-    if outcome.kind is ObjectMissing and context.look.failures + 1 >= MISSING_LOOKS:
+    if outcome.operation == "cancel" and _in_vain(draft, outcome, context):
+        # It stays wanted beside the verdict, for as long as a tail is watched.
+        _cancel_unconfirmed(draft)
+    elif outcome.kind is ObjectMissing and context.look.failures + 1 >= MISSING_LOOKS:
         missing.missing(draft, remote, outcome, context.look)
+
+
+def _in_vain(draft: Draft, outcome: Failed, context: Context) -> bool:
+    """Whether the cancel of the run has failed for all the time that it gets: it was taken back
+    each time, and counts as never sent."""
+    again = outcome.kind.pause == Pause.briefly and context.look.failures + 1 >= MISSING_LOOKS
+    return again and cancel_overdue(draft.facts, context.now)
 
 
 def _due_soon(draft: Draft, remote: Remote, context: Context) -> bool:
@@ -275,8 +288,12 @@ def _cancel_here(draft: Draft, current: Remote, context: Context) -> None:
     elif current.settled:
         _ledger_verdict(draft, State.cancelled, None, None)
     elif cancel_given_up(draft.facts, current, context):
-        _ledger_verdict(draft, State.cancelled, "cancel_unconfirmed", None)
-        draft.attend(Attention.cancel_unconfirmed)
+        _cancel_unconfirmed(draft)
+
+
+def _cancel_unconfirmed(draft: Draft) -> None:
+    _ledger_verdict(draft, State.cancelled, "cancel_unconfirmed", None)
+    draft.attend(Attention.cancel_unconfirmed)
 
 
 def _ledger_verdict(

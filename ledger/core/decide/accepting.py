@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from ledger.core.alphabet import Attention, ErrorOrigin, EventKind, Source, State
+from ledger.core.alphabet import Attention, ErrorOrigin, EventKind, RemoteKind, Source, State
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import PASSING, end, restart
 from ledger.core.decide.observations import STATES, meaning
@@ -28,7 +28,8 @@ def contradicting(facts: Facts) -> Remote | None:
         said = STATES.get(remote.observed_status or "")
         verdict = facts.attempts[remote.attempt - 1].outcome
         asked_for = said == State.cancelled and remote.cancel_sent_at is not None
-        if said in FINAL and verdict not in (None, said) and remote.observed and not asked_for:
+        spoke = remote.observed and remote.kind != RemoteKind.thread
+        if said in FINAL and verdict not in (None, said) and spoke and not asked_for:
             return remote
     return None
 

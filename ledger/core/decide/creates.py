@@ -16,8 +16,8 @@ from ledger.core.alphabet import (
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
 from ledger.core.decide.observations import adopt, blocked
-from ledger.core.model import Remote
-from ledger.core.outcome import Failed, Found
+from ledger.core.model import ADOPTED, Remote
+from ledger.core.outcome import Failed, Found, Observation
 from ledger.core.redaction import redact_text
 from ledger.errors import Pause, Sent, ThreadBusy
 
@@ -116,7 +116,8 @@ def failure(outcome: Failed) -> dict[str, Any]:
 
 
 def found(draft: Draft, remote: Remote, outcome: Found) -> None:
-    """A search by marker ended. Of several objects the first stays, and all are recorded."""
+    """A search by marker ended. All objects are recorded; the last decides, the others are called
+    off."""
     if outcome.observations:
         first, *others = outcome.observations
         adopt(draft, remote, first, source=Source.recovery)
@@ -130,6 +131,28 @@ def found(draft: Draft, remote: Remote, outcome: Found) -> None:
         live = not draft.run.final and draft.run.cancel_requested_at is None
         if live and _decides(draft, remote):
             _create_again(draft, remote, why="the list of the thread does not hold the marker")
+
+
+def mistaken(draft: Draft, remote: Remote, seen: Observation) -> bool:
+    """Whether a person named an object for an unclear create of the run that carries the marker of
+    another run. One without a marker is believed."""
+    named = remote.state == RemoteState.confirmed and remote.observed is None
+    if not named or seen.marker is None or draft.attempts[0].cause == ADOPTED:
+        return False
+    return seen.marker not in {other.marker for other in draft.remotes}
+
+
+def not_ours(draft: Draft, remote: Remote, seen: Observation) -> None:
+    """The object is not this create's: it is in doubt again, and the object is left alone."""
+    _mark_unknown(draft, remote)
+    draft.set_remote(remote.n, remote_id=None)
+    detail = {
+        "why": "the object that was adopted carries the marker of another run",
+        "remote_id": remote.remote_id,
+        "marker": redact_text(seen.marker or "")[:300],
+    }
+    draft.event(EventKind.create_unknown, remote=remote.n, detail=detail)
+    draft.attend(Attention.unknown_create, remote=remote.n)
 
 
 def window_over(draft: Draft, remote: Remote) -> None:

@@ -274,6 +274,9 @@ def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any
     )
     if over:
         draft.set_remote(remote.n, settled=True)
+    if over and draft.facts.current == draft.remotes[remote.n - 1]:
+        # As the cancel wanted; what ended otherwise is flagged below.
+        draft.calm(Attention.cancel_unconfirmed)
     draft.event(fields.pop("kind"), **fields)
     verdict = draft.attempts[remote.attempt - 1].outcome
     asked_for = target == State.cancelled and remote.cancel_sent_at is not None

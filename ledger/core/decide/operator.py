@@ -21,14 +21,13 @@ from ledger.core.decide import calls, finish
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import effects_started, end, restart
 from ledger.core.lifecycle import possible_triggers
-from ledger.core.model import Change, Facts
+from ledger.core.model import ADOPTED, Change, Facts
 from ledger.core.outcome import ToolDone
 from ledger.core.pacing import Look
 from ledger.core.steps import ASIDE, RECHECK_SECONDS, Context
 from ledger.errors import InvalidInput, NotAllowed
 
 TEXT_MAX: Final = 2_000
-ADOPTED: Final = "adopt"
 
 Command = Callable[[Draft], None]
 

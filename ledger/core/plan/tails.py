@@ -9,6 +9,7 @@ from ledger.core.alphabet import RemoteState, State
 from ledger.core.model import Facts, Remote
 from ledger.core.plan.timing import at_once, later, resolve_unknown, when_due
 from ledger.core.steps import (
+    CANCEL_FAILED_SECONDS,
     CANCEL_SECONDS,
     CANCELS_MAX,
     RESEND_SECONDS,
@@ -51,6 +52,14 @@ def cancel_given_up(facts: Facts, remote: Remote, context: Context) -> bool:
         return True
     done = remote.observed_status == State.cancelling or remote.cancels >= CANCELS_MAX
     return sent is not None and done and now >= later(sent, CANCEL_SECONDS)
+
+
+def cancel_overdue(facts: Facts, now: datetime) -> bool:
+    """Whether a run without a verdict is to be called off for so long that trouble ends it."""
+    asked = facts.run.cancel_requested_at
+    if asked is None or facts.run.final:
+        return False
+    return now >= later(asked, CANCEL_FAILED_SECONDS)
 
 
 def tail_overdue(facts: Facts, remote: Remote, now: datetime) -> bool:
