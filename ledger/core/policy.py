@@ -290,7 +290,11 @@ def parse_restart(text: str) -> tuple[RestartRule, ...]:
         raise InvalidInput(f"restart must be a text such as expired=2, not {text!r}")
     if text.strip() in ("", "none"):
         return ()
-    return tuple(_rule(part.strip()) for part in text.split(","))
+    rules = tuple(_rule(part.strip()) for part in text.split(","))
+    named = [(rule.outcome, rule.code) for rule in rules]
+    if twice := [rule for n, rule in enumerate(rules) if named[n] in named[:n]]:
+        raise InvalidInput(f"restart rule {str(twice[0])!r}: another rule is for the same end")
+    return rules
 
 
 def _rule(part: str) -> RestartRule:

@@ -13,6 +13,7 @@ PATTERNS: Final = (
     r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
 )
 _TEXT: Final = re.compile("|".join(PATTERNS))
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/\s:@\"']+:[^/\s@\"']+@\S+")
 _BYTES: Final = re.compile("|".join(PATTERNS).encode())
 _HINTS: Final = (b"sk-", b"rk-", b"pk-", b"whsec_", b"earer", b"://")
 
@@ -33,5 +34,5 @@ def redact_bytes(body: bytes, *known: str) -> bytes:
 
 
 def looks_secret(text: str) -> bool:
-    """Whether the whole text is a credential in one of the known shapes."""
-    return _TEXT.fullmatch(text) is not None
+    """Whether the whole text is a credential in one of the known shapes, or a URL with one in."""
+    return _TEXT.fullmatch(text) is not None or _URL.fullmatch(text) is not None

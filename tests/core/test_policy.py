@@ -140,10 +140,11 @@ def test_restart_rules_as_people_write_them() -> None:
 @pytest.mark.parametrize(
     "text",
     ["expired", "expired=", "expired=-1", "expired=21", "expired=²", "failed=1", "completed=1",
-     "cancelled=1", "expired=1,,", "=1", "expired=1=2", "expired=1000000000000"],
+     "cancelled=1", "expired=1,,", "=1", "expired=1=2", "expired=1000000000000",
+     "failed:a=1,failed:a=2", "expired=1, expired=1"],
 )  # fmt: skip
 def test_a_restart_rule_that_cannot_be_meant_is_refused(text: str) -> None:
-    """Unknown outcomes, failures without a code and counts out of bounds are named."""
+    """Unknown outcomes, failures without a code, counts out of bounds and double rules are named."""
     with pytest.raises(InvalidInput, match="restart"):
         parse_restart(text)
 

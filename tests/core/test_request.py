@@ -214,7 +214,10 @@ def test_a_literal_secret_under_a_telling_name(field: str) -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["sk-proj-0123456789", "Bearer abcdefgh0123", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    [
+        *("sk-proj-0123456789", "Bearer abcdefgh0123", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        "https://ann:hunter2@mcp.test/sse",
+    ],
 )
 def test_a_literal_secret_by_its_shape(secret: str) -> None:
     for changed in ({"input": [{"content": secret}]}, {"metadata": {"note": secret}}):
