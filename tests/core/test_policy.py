@@ -51,7 +51,7 @@ RULES = st.one_of(
 )
 POLICIES = st.builds(
     Policy,
-    restart=st.lists(RULES, max_size=4).map(tuple),
+    restart=st.lists(RULES, max_size=4, unique_by=lambda r: (r.outcome, r.code)).map(tuple),
     effects=st.sampled_from(Effects),
     recreate=st.integers(0, RECREATES_MAX),
     deadline_seconds=st.floats(0.001, DEADLINE_SECONDS_MAX),
@@ -144,7 +144,7 @@ def test_restart_rules_as_people_write_them() -> None:
      "failed:a=1,failed:a=2", "expired=1, expired=1"],
 )  # fmt: skip
 def test_a_restart_rule_that_cannot_be_meant_is_refused(text: str) -> None:
-    """Unknown outcomes, failures without a code, counts out of bounds and double rules are named."""
+    """Unknown outcomes, failures without a code, counts out of bounds, two rules for one end."""
     with pytest.raises(InvalidInput, match="restart"):
         parse_restart(text)
 
