@@ -72,10 +72,11 @@ def _decoder(kind: Any, dialect: sa.Dialect) -> Decode | None:
     if isinstance(kind, sa.LargeBinary):
         return bytes
     if isinstance(getattr(kind, "impl", kind), sa.DateTime) and dialect.name == "sqlite":
-        return _time
+        return read_time
     process: Decode | None = kind.dialect_impl(dialect).result_processor(dialect, None)
     return process
 
 
-def _time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
+    """A time as SQLite has it, in UTC."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from ledger.core.anchor import Anchor
 from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.model import EventDraft
 from ledger.store.direct import among, execute, listed, stream
+from ledger.store.fetch import read_time
 from ledger.store.rows import clean_json
 from ledger.store.verify_seals import Broken, check_seals
 
@@ -125,7 +126,7 @@ class _Check:
         self._payloads = self._open(PAYLOADS, "run_id", ", n", BODIES)
         self._leaves = self._open(LEAVES, "run_id", ", seal", ROWS)
         self._tombstones = self._open(TOMBSTONES, "run_id", "", ROWS)
-        self._time: Callable[[Any], datetime] = _read_time if self._kind == "sqlite" else _same
+        self._time: Callable[[Any], datetime] = read_time if self._kind == "sqlite" else _same
         self.runs = self.events = self.erased = 0
 
     def all(self) -> list[Broken]:
@@ -282,10 +283,6 @@ class _Check:
             digests=digests,
             previous=history.previous,
         )
-
-
-def _read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def _same(time: datetime) -> datetime:

@@ -11,7 +11,7 @@ from ledger.core.alphabet import (
     Source,
     State,
 )
-from ledger.core.decide import calls, creates, missing, observations, waiting
+from ledger.core.decide import calls, creates, missing, observations, results, waiting
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_first, open_remote
 from ledger.core.families import FAMILIES
@@ -112,7 +112,7 @@ def _apply(draft: Draft, outcome: Outcome, context: Context) -> None:
             if draft.remotes[n - 1].state == RemoteState.unknown:
                 creates.found(draft, draft.remotes[n - 1], outcome)
         case Harvested(n=n):
-            observations.harvested(draft, draft.remotes[n - 1], outcome)
+            results.harvested(draft, draft.remotes[n - 1], outcome)
         case ToolDone():
             calls.tool_done(draft, outcome)
         case ToolNotStarted():
@@ -191,7 +191,7 @@ def _elapsed(draft: Draft, context: Context) -> None:
     if not draft.run.final and context.now >= draft.run.deadline_at:
         current = draft.facts.current
         if current is not None and doubted(current) and not current.settled:
-            observations.empty_after_all(draft, current)
+            results.empty_after_all(draft, current)
             return
         _ledger_verdict(draft, State.expired, "deadline", "the run's own deadline has passed")
         return

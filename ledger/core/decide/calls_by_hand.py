@@ -10,7 +10,7 @@ from ledger.core.decide import approvals
 from ledger.core.decide.call_record import allow_rerun, call_event
 from ledger.core.decide.calls import tool_done
 from ledger.core.decide.draft import Draft
-from ledger.core.decide.operator import Command, bounded_text
+from ledger.core.decide.operator import Command, with_reason
 from ledger.core.model import ToolCall
 from ledger.core.outcome import ToolDone, error_output
 from ledger.core.plan.approvals import lapses_at, pending
@@ -32,7 +32,7 @@ def rerun_call(name: str, reason: str | None) -> Command:
                 f"run {draft.run.id} ({draft.run.state}) has no held call {name!r}",
                 hint=f"held calls: {known}",
             )
-        allow_rerun(draft, named[-1], source=Source.operator, detail=_reason(reason))
+        allow_rerun(draft, named[-1], source=Source.operator, detail=with_reason(reason))
 
     return command
 
@@ -58,7 +58,7 @@ def judge_call(name: str, verdict: Approval, reason: str | None) -> Command:
             _record(draft, call, verdict, reason, {})
             return
         successor = _successor(draft, call)
-        detail: dict[str, Any] = {"verdict": str(verdict), "why": late, **_reason(reason)}
+        detail: dict[str, Any] = {"verdict": str(verdict), "why": late, **with_reason(reason)}
         if successor is not None:
             detail["attached_to"] = successor.n
         call_event(draft, EventKind.approval_late, call, detail=detail)
@@ -144,14 +144,10 @@ def _record(
         approval_at=draft.now,
     )
     kind = EventKind.tool_approved if approved else EventKind.tool_denied
-    call_event(draft, kind, said, detail={**detail, **_reason(reason)})
+    call_event(draft, kind, said, detail={**detail, **with_reason(reason)})
     draft.calm(*approvals.WORDS)
     if not approved:
         text = redact_text(f"a person denied this call: {reason}")
         output = error_output("denied", text)
         done = ToolDone(n=call.n, output=output, is_error=True)
         tool_done(draft, done, source=Source.operator)
-
-
-def _reason(reason: str | None) -> dict[str, str]:
-    return {"reason": bounded_text(reason)} if reason else {}

@@ -19,15 +19,15 @@ from ledger.core.alphabet import (
 from ledger.core.decide.calls import asked_anew, identity, open_round, submission_seen
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
+from ledger.core.decide.results import contradict, doubt, flag_empty
 from ledger.core.decide.usage import add_usage
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Remote
-from ledger.core.outcome import Failed, Harvested, Observation
+from ledger.core.outcome import Failed, Observation
 from ledger.core.plan.doubts import doubt_over, doubted
 from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
-from ledger.core.results import has_messages
 from ledger.core.steps import Context
 from ledger.errors import QuotaExhausted, ServiceGone
 
@@ -199,7 +199,7 @@ def _conclude(
 ) -> None:
     family = FAMILIES[draft.run.provider]
     empty = target == State.completed and not seen.has_output and not family.harvested
-    if empty and _doubt(draft, remote, fields):
+    if empty and doubt(draft, remote, fields):
         return
     draft.set_remote(remote.n, settled=True)
     _add_usage(draft, seen)
@@ -221,44 +221,7 @@ def _conclude(
         **fields,
     )
     if empty:
-        _doubt_empty(draft, remote)
-
-
-def _doubt(draft: Draft, remote: Remote, fields: dict[str, Any]) -> bool:
-    """Begin to doubt an empty result, unless that has had its time; says whether it waits."""
-    first = remote.doubted_at is None
-    if not draft.run.policy.settle_seconds or doubt_over(draft.facts, remote, draft.now):
-        return False
-    trigger = trigger_towards(draft.run.state, State.in_progress)
-    moved = draft.move(trigger) if trigger else {}
-    draft.event(fields.pop("kind"), **fields, **moved)
-    if first:
-        draft.set_remote(remote.n, doubted_at=draft.now)
-        draft.event(EventKind.doubted, remote=remote.n, attempt=remote.attempt)
-    return True
-
-
-def empty_after_all(draft: Draft, remote: Remote) -> None:
-    """It completed, showed nothing, and time is up: the last reading is the verdict."""
-    draft.set_remote(remote.n, settled=True)
-    _count_usage(draft, remote)
-    end(
-        draft,
-        State.completed,
-        kind=EventKind.ended,
-        source=Source.policy,
-        remote=remote.n,
-        result=remote.observed,
-        restartable=False,
-    )
-    _doubt_empty(draft, remote)
-
-
-def _count_usage(draft: Draft, remote: Remote) -> None:
-    for payload in draft.payloads:
-        if payload.n == draft.remotes[remote.n - 1].observed:
-            value = json.loads(payload.body)
-            draft.set_run(usage=add_usage(draft.run.usage, value.get("usage")))
+        flag_empty(draft, remote)
 
 
 def _add_usage(draft: Draft, seen: Observation) -> None:
@@ -281,55 +244,7 @@ def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any
     verdict = draft.attempts[remote.attempt - 1].outcome
     asked_for = target == State.cancelled and remote.cancel_sent_at is not None
     if target in FINAL and verdict is not None and target != verdict and not asked_for:
-        _contradict(draft, draft.remotes[remote.n - 1], verdict, str(target))
-
-
-def _contradict(draft: Draft, remote: Remote, verdict: State, upstream: str) -> None:
-    # Only what this change keeps can be hashed with its event.
-    body = remote.observed if remote.observed in {p.n for p in draft.payloads} else None
-    draft.event(
-        EventKind.contradiction,
-        remote=remote.n,
-        attempt=remote.attempt,
-        payloads=(("body", body),) if body is not None else (),
-        detail={"verdict": str(verdict), "upstream": upstream},
-    )
-    if draft.run.final or upstream == State.completed:
-        draft.set_run(needs_attention=draft.run.needs_attention or Attention.contradiction)
-
-
-def _doubt_empty(draft: Draft, remote: Remote) -> None:
-    """Upstream says that it finished, and has nothing to show for it."""
-    evidence = replace(remote, observed=draft.run.result)
-    _contradict(draft, evidence, State.completed, "completed without output")
-
-
-def harvested(draft: Draft, remote: Remote, outcome: Harvested) -> None:
-    """The final output has arrived: the verdict."""
-    told = outcome.has_messages
-    empty = not (has_messages(outcome.body) if told is None else told)
-    current = draft.facts.current
-    decides = not draft.run.final and current is not None and current.n == remote.n
-    if decides and empty and draft.run.policy.settle_seconds > 0:
-        if remote.doubted_at is None:
-            draft.set_remote(remote.n, doubted_at=draft.now)
-            draft.event(EventKind.doubted, remote=remote.n, attempt=remote.attempt)
-            return
-        if not doubt_over(draft.facts, remote, draft.now):
-            return
-    result = draft.keep(redact_bytes(outcome.body))
-    if not decides:
-        return
-    end(
-        draft,
-        State.completed,
-        kind=EventKind.result_stored,
-        remote=remote.n,
-        result=result,
-        payloads=(("result", result),),
-    )
-    if empty:
-        _doubt_empty(draft, remote)
+        contradict(draft, draft.remotes[remote.n - 1], verdict, str(target))
 
 
 def blocked(outcome: Failed) -> Attention:

@@ -51,7 +51,7 @@ def cancel(reason: str | None) -> Command:
             return
         draft.set_run(cancel_requested_at=draft.now)
         draft.calm(Attention.poison)
-        draft.event(EventKind.cancel_requested, detail=_reason(reason))
+        draft.event(EventKind.cancel_requested, detail=with_reason(reason))
         current = draft.facts.current
         if current is not None and current.state == RemoteState.intended:
             draft.set_remote(current.n, state=RemoteState.absent, settled=True)
@@ -70,7 +70,7 @@ def restart_run(effects: Effects | None, reason: str | None) -> Command:
             raise refusal
         deadline = draft.now + timedelta(seconds=run.policy.deadline_seconds)
         draft.set_run(deadline_at=deadline, policy=replace(run.policy, effects=chosen))
-        detail = {"effects": str(chosen), **_reason(reason)}
+        detail = {"effects": str(chosen), **with_reason(reason)}
         restart(draft, cause="operator", source=Source.operator, detail=detail)
 
     return command
@@ -172,7 +172,8 @@ def adopt_into(remote_id: str) -> Command:
     return command
 
 
-def _reason(reason: str | None) -> dict[str, Any]:
+def with_reason(reason: str | None) -> dict[str, Any]:
+    """The detail of an event that a person may give a reason for."""
     return {"reason": bounded_text(reason)} if reason else {}
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from ledger.core.alphabet import Attention, EventKind, Source
 from ledger.core.decide import finish
 from ledger.core.decide.draft import Draft
-from ledger.core.decide.operator import Command, bounded_text
+from ledger.core.decide.operator import Command, with_reason
 from ledger.core.model import Change, Facts
 from ledger.core.pacing import Look
 from ledger.core.steps import ASIDE, Context
@@ -32,7 +32,7 @@ def release(reason: str | None) -> Command:
         if draft.run.needs_attention != Attention.poison:
             raise NotAllowed(f"run {draft.run.id} is not set aside")
         draft.set_run(needs_attention=None)
-        detail = {"reason": bounded_text(reason)} if reason else None
+        detail = with_reason(reason) or None
         draft.event(EventKind.released, detail=detail)
 
     return command
