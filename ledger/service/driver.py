@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from ledger.clock import monotonic, pause
+from ledger.clock import monotonic
 from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.model import Change, Facts
@@ -25,9 +25,9 @@ from ledger.errors import (
     DatabaseError,
     LocalLimit,
     MissingCredential,
-    NotAllowed,
 )
 from ledger.service.accounts import AccountRecord, Accounts
+from ledger.service.commits import Commits, Overtaken, ignore
 from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
 from ledger.service.options import Options
@@ -36,8 +36,8 @@ from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
 from ledger.service.usage import Usage
 from ledger.store.claims import still_owned
-from ledger.store.queries import payloads_of
-from ledger.store.records import Decision, Guard, LaneBusy, Rejected, Result, Stale, Written
+from ledger.store.queries import one, payloads_of
+from ledger.store.records import LaneBusy, Rejected, Stale, Written
 from ledger.store.store import Store
 from ledger.store.writer import Writer
 
@@ -45,17 +45,7 @@ log = logging.getLogger("runward")
 STEPS_MAX: Final = 100
 LANE_SECONDS: Final = 2.0
 REJECTED_SECONDS: Final = 30.0
-COMMIT_PAUSE_SECONDS_MAX: Final = 5.0
 EFFECTS: Final = (Create, Cancel, Submit, RunTools)
-
-
-class Overtaken(NotAllowed):
-    """The run moved, and the step that was due no longer is."""
-
-
-def _ignore(number: int) -> None:
-    """Nobody is told."""
-    del number
 
 
 class Driver:
@@ -79,8 +69,8 @@ class Driver:
         self._toolbox, self._heart, self._options = toolbox, heart, options
         self._clock, self._rng = clock, rng
         self.usage = Usage()
-        self.on_woken: Callable[[int], None] = _ignore
-        self.on_account_back: Callable[[int], None] = _ignore
+        self.commits = Commits(writer, heart)
+        self.on_account_back: Callable[[int], None] = ignore
         self._tools = ToolRunner(toolbox, self.read_payloads, store.snapshot)
 
     def context(self, entry: Entry) -> Context:
@@ -164,7 +154,7 @@ class Driver:
                 raise Overtaken
             return arm(facts, step, context)
 
-        result = await self._commit(entry, make(entry.facts), make, evidence=None)
+        result = await self.commits.commit(entry, make(entry.facts), make, evidence=None)
         match result:
             case Written():
                 return True
@@ -240,7 +230,9 @@ class Driver:
             after = after_writes(outcome, context, source) if change.writes else None
             learned = after is None and not isinstance(outcome, Elapsed)
             evidence = functools.partial(dump_outcome, outcome) if learned else None
-            result = await self._commit(entry, change, make, evidence=evidence, performed=after)
+            result = await self.commits.commit(
+                entry, change, make, evidence=evidence, performed=after
+            )
             if isinstance(result, Stale):
                 return False
             if not isinstance(result, Written):
@@ -284,47 +276,6 @@ class Driver:
         kept = [await self._decide(entry, outcome, Source.policy) for outcome in free]
         return all(kept)
 
-    async def _commit(
-        self,
-        entry: Entry,
-        change: Change,
-        make: Callable[[Facts], Change],
-        *,
-        evidence: Callable[[], bytes] | None,
-        performed: Callable[..., Change] | None = None,
-    ) -> Result:
-        """Commit under this life's ownership. What was learned outlives a database that is away."""
-        decision = Decision(
-            run_id=entry.facts.run.id,
-            decide=make,
-            change=change,
-            guard=Guard(self._heart.life.id, entry.facts.fence),
-            evidence=evidence,
-            performed=performed,
-        )
-        result = await self._persist(decision)
-        if isinstance(result, Written):
-            entry.facts = result.facts
-            for run_id in result.woken:
-                self.on_woken(run_id)
-        elif isinstance(result, Rejected) and not isinstance(result.error, Overtaken):
-            log.error("run %s: %s", decision.run_id, result.error)
-        return result
-
-    async def _persist(self, decision: Decision) -> Result:
-        """Commit, however long the database is away, if something was learned: it may be the only
-        copy of an id. What was only intended is given up, and intended again later."""
-        attempt = 0
-        while True:
-            try:
-                return await self._writer.commit(decision)
-            except DatabaseError as error:
-                if decision.evidence is None and decision.performed is None:
-                    raise
-                log.error("run %s: %s; the commit is tried again", decision.run_id, error)
-            await pause(min(0.1 * 2**attempt, COMMIT_PAUSE_SECONDS_MAX))
-            attempt = min(attempt + 1, 20)
-
     async def flush(self, entry: Entry) -> None:
         """Write the looks that so far stand in memory alone."""
         context = self.context(entry)
@@ -333,13 +284,11 @@ class Driver:
             return flush_looks(facts, context)
 
         if entry.look.count:
-            await self._commit(entry, make(entry.facts), make, evidence=None)
+            await self.commits.commit(entry, make(entry.facts), make, evidence=None)
             entry.look = replace(entry.look, count=0, first=None)
 
     async def reload(self, entry: Entry) -> None:
         """Take the run's facts from the rows again."""
-        from ledger.store.queries import one
-
         run_id = entry.facts.run.id
         entry.facts = self._store.read(lambda c: one(c, run_id))
 

@@ -67,7 +67,7 @@ class Reconciler:
             clock=clock, rng=self._rng,
         )  # fmt: skip
         self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
-        self.driver.on_woken = lambda run_id: self.agenda.wake(run_id, clock())
+        self.driver.commits.on_woken = lambda run_id: self.agenda.wake(run_id, clock())
         self.driver.on_account_back = self._wake_account
         self.agenda = Agenda()
         self._active: set[asyncio.Task[None]] = set()
