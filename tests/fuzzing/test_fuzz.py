@@ -75,8 +75,8 @@ def test_the_history_of_a_seed_is_the_same_in_another_process(hash_seed: str) ->
 def test_a_play_leaves_nothing_behind() -> None:
     """Thousands in a row must not need thousands of times the memory."""
     before = held()
-    plays = list(killed_everywhere("tool-chain", every=90))
-    assert len(plays) - 1 == sum(played.deaths for played in plays) > 3
+    plays = list(killed_everywhere("tool-chain", every=150))
+    assert len(plays) - 1 == sum(played.deaths for played in plays) > 1
     assert before == held()
 
 
