@@ -23,7 +23,6 @@ from ledger.fuzzing.schedule import Break, Command, Crash, Jump, Pause, Schedule
 from ledger.fuzzing.seams import Mortal, unwatched
 from ledger.fuzzing.tooling import BOOKS, Effects
 from ledger.fuzzing.world import World
-from ledger.service.tools import Toolbox
 from ledger.simulator.scenario import Scenario
 
 LIMIT_SECONDS: Final = 3 * 86_400.0
@@ -297,6 +296,3 @@ def shortest(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
         else:
             index += 1
     return schedule
-
-
-Toolmaker = Callable[[Mortal], Toolbox]

@@ -40,10 +40,10 @@ from ledger.store.records import (
     Written,
 )
 from ledger.store.rows import Bulk, table_of
-from ledger.store.tables import BatchRow, EvidenceRow, PayloadRow, RunRow, TombstoneRow, WatchRow
+from ledger.store.tables import BatchRow, EvidenceRow, PayloadRow, RunRow, WatchRow
 from ledger.store.write import FENCE_SHIFT, Pen
 
-RUN, PAYLOAD, TOMBSTONE = table_of(RunRow), table_of(PayloadRow), table_of(TombstoneRow)
+RUN, PAYLOAD = table_of(RunRow), table_of(PayloadRow)
 EVIDENCE, WATCH, BATCH = table_of(EvidenceRow), table_of(WatchRow), table_of(BatchRow)
 _KNOWN = (
     "SELECT key, id FROM run WHERE key {0} UNION ALL SELECT key, 0 FROM tombstone WHERE key {0}"

@@ -16,7 +16,6 @@ from ledger import tool
 def lookup(query: str) -> str:
     return "wired"
 """
-DECLARED = {"type": "function", "name": "lookup", "parameters": {"type": "object"}}
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 from ledger.core.alphabet import Attention, EventKind, Source, State
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end
-from ledger.core.decide.usage import add_usage
 from ledger.core.lifecycle import trigger_towards
 from ledger.core.model import Remote
 from ledger.core.outcome import Harvested
@@ -35,7 +33,6 @@ def doubt(draft: Draft, remote: Remote, fields: dict[str, Any]) -> bool:
 def empty_after_all(draft: Draft, remote: Remote) -> None:
     """It completed, showed nothing, and time is up: the last reading is the verdict."""
     draft.set_remote(remote.n, settled=True)
-    _count_usage(draft, remote)
     end(
         draft,
         State.completed,
@@ -46,13 +43,6 @@ def empty_after_all(draft: Draft, remote: Remote) -> None:
         restartable=False,
     )
     flag_empty(draft, remote)
-
-
-def _count_usage(draft: Draft, remote: Remote) -> None:
-    for payload in draft.payloads:
-        if payload.n == draft.remotes[remote.n - 1].observed:
-            value = json.loads(payload.body)
-            draft.set_run(usage=add_usage(draft.run.usage, value.get("usage")))
 
 
 def contradict(draft: Draft, remote: Remote, verdict: State, upstream: str) -> None:
