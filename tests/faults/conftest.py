@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +12,8 @@ FAULTS = Path(__file__).parent
 sys.path.append(str(FAULTS.parent / "service"))
 
 from fault_rig import LONG, FaultDaemon, OwnPostgres, StartFault, folder_on_small_disk  # noqa: E402
-from service_rig import KEY, MakeRig, Rig  # noqa: E402
+from service_rig import MakeRig, rigs  # noqa: E402
 from service_tools import FOLDER  # noqa: E402
-
-from ledger import Ledger  # noqa: E402
-from ledger.simulator import Simulator  # noqa: E402
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,21 +43,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def rig_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRig]:
     """Makes a rig on any database; afterwards the ledger is compared with upstream's account."""
-    with contextlib.ExitStack() as stack:
-
-        def make(url: str, *, speed: float = 10, **options: object) -> Rig:
-            sim = stack.enter_context(Simulator.running(speed=speed))
-            monkeypatch.setenv("OPENAI_BASE_URL", sim.url)
-            monkeypatch.setenv("OPENAI_API_KEY", KEY)
-            given = {"settle_seconds": 0.3, "poll_seconds": 0.05} | options
-            ledger = stack.enter_context(Ledger.open(url, **given))
-            made.append(Rig(url, sim, ledger))
-            return made[-1]
-
-        made: list[Rig] = []
+    with rigs(monkeypatch) as make:
         yield make
-        for rig in made:
-            rig.audit()
 
 
 @pytest.fixture

@@ -36,18 +36,10 @@ def more(*cases: Any) -> list[Any]:
 class FaultDaemon(Daemon):
     """`runward daemon` with the tools of this folder, or by another module."""
 
-    def __init__(
-        self, url: str, log: Path, *arguments: str, module: str = "ledger", **environment: str
-    ) -> None:
-        self.log = log
-        command = [sys.executable, "-m", module, "-d", url, "daemon"]
-        with log.open("ab") as handle:
-            self.process = subprocess.Popen(
-                [*command, "--tools", "fault_tools", *arguments],
-                env={**os.environ, **environment, "PYTHONPATH": PATHS},
-                stderr=handle,
-                cwd=log.parent,
-            )
+    paths = PATHS
+
+    def __init__(self, url: str, log: Path, *arguments: str, **given: str) -> None:
+        super().__init__(url, log, "--tools", "fault_tools", *arguments, **given)
 
     @property
     def said(self) -> str:

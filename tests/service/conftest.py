@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from service_rig import KEY, Daemon, MakeRig, Rig, StartDaemon, shorten
-
-from ledger import Ledger
-from ledger.simulator import Simulator
+from service_rig import Daemon, MakeRig, Rig, StartDaemon, rigs, shorten
 
 HERE = Path(__file__).parent
 BOTH = bool(os.environ.get("RUNWARD_TEST_BOTH"))
@@ -51,27 +47,8 @@ def _only_one(item: pytest.Item) -> bool:
 @pytest.fixture
 def make_rig(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRig]:
     """Makes the rig of a test: `scenario` for the simulator, tools and settings for the ledger."""
-    with contextlib.ExitStack() as stack:
-
-        def make(
-            scenario: dict[str, Any] | None = None,
-            *,
-            speed: float = 10,
-            key: str = KEY,
-            **options: Any,
-        ) -> Rig:
-            sim = stack.enter_context(Simulator.running(scenario=scenario, speed=speed))
-            monkeypatch.setenv("OPENAI_BASE_URL", sim.url)
-            monkeypatch.setenv("OPENAI_API_KEY", key)
-            given = {"settle_seconds": 0.3, "poll_seconds": 0.05} | options
-            ledger = stack.enter_context(Ledger.open(database_url, **given))
-            made.append(Rig(database_url, sim, ledger))
-            return made[-1]
-
-        made: list[Rig] = []
-        yield make
-        for rig in made:
-            rig.audit()
+    with rigs(monkeypatch) as make:
+        yield functools.partial(make, database_url)
 
 
 @pytest.fixture

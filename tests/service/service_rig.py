@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +200,34 @@ class Rig:
                 assert set() == sent - recorded
 
 
+@contextmanager
+def rigs(patch: pytest.MonkeyPatch) -> Iterator[MakeRig]:
+    """Makes rigs on databases: `scenario` for the simulator, tools and settings for the ledger.
+    Afterwards each ledger is compared with upstream's account."""
+    with ExitStack() as stack:
+
+        def make(
+            url: str,
+            scenario: Item | None = None,
+            *,
+            speed: float = 10,
+            key: str = KEY,
+            **options: Any,
+        ) -> Rig:
+            sim = stack.enter_context(Simulator.running(scenario=scenario, speed=speed))
+            patch.setenv("OPENAI_BASE_URL", sim.url)
+            patch.setenv("OPENAI_API_KEY", key)
+            given = {"settle_seconds": 0.3, "poll_seconds": 0.05} | options
+            ledger = stack.enter_context(Ledger.open(url, **given))
+            made.append(Rig(url, sim, ledger))
+            return made[-1]
+
+        made: list[Rig] = []
+        yield make
+        for rig in made:
+            rig.audit()
+
+
 def request(model: str = "sim-ok", provider: str = "responses", **fields: Any) -> Item:
     """What a caller submits: a question that the simulated model can answer."""
     asked: Item = {"provider": provider, "input": "What is 2+2?"}
@@ -229,16 +257,19 @@ def verdict(run: Run) -> tuple[str, int, str | None, str | None, str | None]:
 
 
 class Daemon:
-    """`runward daemon` as a process of its own."""
+    """`runward daemon` as a process of its own, with `paths` to find tools on."""
 
-    def __init__(self, url: str, log: Path, *arguments: str, **environment: str) -> None:
+    paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
+
+    def __init__(
+        self, url: str, log: Path, *arguments: str, module: str = "ledger", **environment: str
+    ) -> None:
         self.log = log
-        paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
-        command = [sys.executable, "-m", "ledger", "-d", url, "daemon", *arguments]
+        command = [sys.executable, "-m", module, "-d", url, "daemon", *arguments]
         with log.open("ab") as handle:
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **environment, "PYTHONPATH": paths},
+                env={**os.environ, **environment, "PYTHONPATH": self.paths},
                 stderr=handle,
                 cwd=log.parent,
             )
