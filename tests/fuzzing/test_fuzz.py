@@ -191,6 +191,17 @@ def test_the_simulation_finds(mutant: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert any(not played.ok for played in plays())
 
 
+def test_the_command_plays_each_story_whole_and_with_a_death_and_with_a_stop() -> None:
+    arguments = ("sim", "fuzz", "--stories", "--every", "100000", "-o", "json")
+    done = subprocess.run(
+        [sys.executable, ROOT / "cli.py", *arguments],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    account = json.loads(done.stdout)
+    assert (None, len(SCENARIOS)) == (account["failed_seed"], account["deaths"])
+    assert 4 * len(SCENARIOS) == account["plays"]
+
+
 def test_a_failing_schedule_is_cut_to_what_it_takes() -> None:
     def fails(schedule: Schedule) -> bool:
         return any(isinstance(act, Crash) and act.point > 5 for act in schedule.acts)
