@@ -109,6 +109,10 @@ ROW_RULES = (
         "(SELECT 1 FROM tombstone WHERE tombstone.run_id = OLD.run_id)",
         "evidence is insert-only",
     ),
+    *(
+        RowRule(f"audit_{how.lower()}", "audit", how, "1 = 1", "the audit log is append-only")
+        for how in ("UPDATE", "DELETE")
+    ),
 )
 
 

@@ -54,6 +54,23 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "audit",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column(
+            "detail",
+            sa.JSON(none_as_null=True).with_variant(
+                postgresql.JSONB(none_as_null=True, astext_type=Text()), "postgresql"
+            ),
+            nullable=True,
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "batch",
         sa.Column("uid", sa.Text(), nullable=False),
         sa.Column("committed_at", sa.DateTime(timezone=True), nullable=False),
@@ -63,10 +80,49 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_batch_committed_at"), ["committed_at"], unique=False)
 
     op.create_table(
+        "follower",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("txid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("event_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_follower")),
+    )
+    op.create_table(
+        "gap",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("profile", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("noticed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("missed", sa.Integer(), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gap")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("gap", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_gap_open",
+            ["profile"],
+            unique=True,
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        )
+
+    op.create_table(
         "ledger",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger")),
+    )
+    op.create_table(
+        "receipt",
+        sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("profile", sa.Text(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("requests", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("hour", "profile", "result", name=op.f("pk_receipt")),
     )
     op.create_table(
         "seal",
@@ -77,6 +133,30 @@ def upgrade() -> None:
         sa.Column("prev_hash", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_seal")),
+    )
+    op.create_table(
+        "token",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum("viewer", "operator", "admin", name="role", native_enum=False, length=32),
+            nullable=False,
+        ),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=True),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "role = 'viewer' OR role = 'operator' OR role = 'admin'", name=op.f("ck_token_role")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
+        sa.UniqueConstraint("hash", name=op.f("uq_token_hash")),
+        sa.UniqueConstraint("name", name=op.f("uq_token_name")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "tombstone",
@@ -372,6 +452,61 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_attempt")),
     )
     op.create_table(
+        "delivery",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("webhook_id", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=True),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("profile", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("via", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "matched",
+                "parked",
+                "adopted",
+                "foreign",
+                name="state",
+                native_enum=False,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("duplicates", sa.Integer(), nullable=False),
+        sa.CheckConstraint(
+            "state = 'matched' OR state = 'parked' OR state = 'adopted' OR state = 'foreign'",
+            name=op.f("ck_delivery_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["run.id"], name=op.f("fk_delivery_run_id_run"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+        sa.UniqueConstraint("webhook_id", name=op.f("uq_delivery_webhook_id")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_delivery_object_id"), ["object_id"], unique=False)
+        batch_op.create_index(
+            "ix_delivery_parked",
+            ["next_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'parked'"),
+            postgresql_where=sa.text("state = 'parked'"),
+        )
+        batch_op.create_index(
+            "ix_delivery_profile_received_at", ["profile", "received_at"], unique=False
+        )
+        batch_op.create_index(batch_op.f("ix_delivery_run_id"), ["run_id"], unique=False)
+
+    op.create_table(
         "event",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -600,6 +735,45 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("lane", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_lane_run_id"), ["run_id"], unique=False)
+
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum("waiting", "taken", "given_up", name="state", native_enum=False, length=32),
+            nullable=False,
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_status", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("taken_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "state = 'waiting' OR state = 'taken' OR state = 'given_up'",
+            name=op.f("ck_outbox_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["run.id"], name=op.f("fk_outbox_run_id_run"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        sa.UniqueConstraint("endpoint", "event_id", name=op.f("uq_outbox_endpoint_event_id")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_outbox_run_id"), ["run_id"], unique=False)
+        batch_op.create_index(
+            "ix_outbox_waiting",
+            ["next_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'waiting'"),
+            postgresql_where=sa.text("state = 'waiting'"),
+        )
 
     op.create_table(
         "payload",

@@ -4,6 +4,7 @@ Everything that belongs to one run is numbered within the run, so rows keep thei
 run is imported elsewhere, and no row id has to be asked of the database on the hot path.
 """
 
+from ledger.store.tables.access import AuditRow, TokenRow
 from ledger.store.tables.base import Table, close
 from ledger.store.tables.history import (
     AttemptRow,
@@ -13,6 +14,13 @@ from ledger.store.tables.history import (
     RemoteRow,
     RunRow,
     ToolCallRow,
+)
+from ledger.store.tables.notices import (
+    DeliveryRow,
+    FollowerRow,
+    GapRow,
+    OutboxRow,
+    ReceiptRow,
 )
 from ledger.store.tables.work import (
     AccountRow,
@@ -33,17 +41,24 @@ __all__ = [
     "AccountRow",
     "ApiUsageRow",
     "AttemptRow",
+    "AuditRow",
     "BatchRow",
+    "DeliveryRow",
     "EventRow",
     "EvidenceRow",
+    "FollowerRow",
+    "GapRow",
     "LaneRow",
     "LedgerRow",
+    "OutboxRow",
     "PayloadRow",
+    "ReceiptRow",
     "RemoteRow",
     "RunRow",
     "SealLeafRow",
     "SealRow",
     "Table",
+    "TokenRow",
     "TombstoneRow",
     "ToolCallRow",
     "WatchRow",

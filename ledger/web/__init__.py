@@ -1,0 +1,1 @@
+"""The service over HTTP: receiver of webhooks, API, health and metrics."""
