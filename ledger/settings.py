@@ -7,10 +7,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import platformdirs
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +30,7 @@ from ledger.errors import ConfigurationError
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 SECRETS_DIR: Final = Path("/run/secrets")
 CONFIG_FILE: Final = "runward.toml"
+VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 RETENTION_SECONDS: Final = {"responses": 600.0}
 """Some projects keep a background response for about ten minutes (OpenAI's background guide); a
 thread and its messages stay."""
@@ -40,11 +48,22 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: str = OPENAI_BASE_URL
-    key_variable: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    key_variable: str = Field(default="OPENAI_API_KEY", pattern=VARIABLE)
     project: str | None = None
     organization: str | None = None
     result_retention_seconds: float | None = Field(default=None, ge=1.0, le=31_536_000.0)
     """So long upstream keeps a result once it is there; by default RETENTION_SECONDS says."""
+    webhooks: bool = False
+    """Whether upstream tells us of the ends of this profile's runs."""
+    webhook_secret_variable: str | None = Field(default=None, pattern=VARIABLE)
+    webhook_secret_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        named = self.webhook_secret_variable or self.webhook_secret_file
+        if self.webhooks and not named:
+            raise ValueError("webhooks = true needs webhook_secret_variable or webhook_secret_file")
+        return self
 
     def retention_seconds(self, provider: str) -> float | None:
         """How long results can be read; None for good."""
@@ -82,6 +101,11 @@ class Settings(BaseSettings):
     )
     openai_organization: str | None = Field(
         default=None, validation_alias=AliasChoices("openai_organization", "OPENAI_ORG_ID")
+    )
+    openai_webhooks: bool = False
+    openai_webhook_secret_file: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("openai_webhook_secret_file", "OPENAI_WEBHOOK_SECRET_FILE"),
     )
     profiles: dict[str, Profile] = Field(default_factory=dict)
     concurrency: int = Field(default=64, ge=1, le=10_000)
@@ -127,9 +151,16 @@ class Settings(BaseSettings):
                 base_url=self.openai_base_url,
                 project=self.openai_project,
                 organization=self.openai_organization,
+                webhooks=self.openai_webhooks,
+                webhook_secret_variable="OPENAI_WEBHOOK_SECRET",  # noqa: S106 - a name
+                webhook_secret_file=self.openai_webhook_secret_file,
             )
         known = ", ".join(sorted({"default", *self.profiles}))
         raise ConfigurationError(f"there is no profile {name!r}", hint=f"the profiles are: {known}")
+
+    def covered(self) -> frozenset[str]:
+        """The profiles whose runs webhooks tell of."""
+        return frozenset(name for name in self.profile_names() if self.profile(name).webhooks)
 
     def profile_names(self) -> list[str]:
         """All profile names, the default first."""
@@ -206,6 +237,7 @@ def origin_of(name: str) -> str:
         "database_url": ("RUNWARD_DATABASE_URL", "DATABASE_URL"),
         "openai_base_url": ("OPENAI_BASE_URL",),
         "openai_project": ("OPENAI_PROJECT_ID",),
+        "openai_webhook_secret_file": ("OPENAI_WEBHOOK_SECRET_FILE",),
         "openai_organization": ("OPENAI_ORG_ID",),
         "log_level": ("RUNWARD_LOG_LEVEL", "LOG_LEVEL"),
     }

@@ -142,6 +142,7 @@ class EventKind(StrEnum):
     create_absent = "create_absent"  # proof that the POST made nothing
     create_authorised = "create_authorised"  # a further create, and who allowed it
     observed = "observed"  # upstream's words, with or without a change of state
+    notified = "notified"  # a webhook delivery said that there may be something to see
     looked = "looked"  # how often we looked since the last event, without news
     trouble = "trouble"  # the first failed look of a streak
     doubted = "doubted"  # completed with nothing to show: read again before it counts

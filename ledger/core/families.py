@@ -22,11 +22,18 @@ class Family:
     """The final output takes a further call."""
     serial: bool
     """Upstream allows one live run per parent."""
+    notified: bool = False
+    """Webhooks tell of its ends."""
 
 
 FAMILIES: Final = {
     "responses": Family(
-        kind=RemoteKind.response, chained=True, searchable=False, harvested=False, serial=False
+        kind=RemoteKind.response,
+        chained=True,
+        searchable=False,
+        harvested=False,
+        serial=False,
+        notified=True,
     ),
     "assistants": Family(
         kind=RemoteKind.thread_run, chained=False, searchable=True, harvested=True, serial=True

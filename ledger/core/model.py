@@ -169,6 +169,7 @@ class Evidence:
 
     id: int
     source: str
+    key: str = ""
     body: bytes
     received_at: datetime
 

@@ -14,6 +14,19 @@ class DeliveryState(StrEnum):
     foreign = "foreign"  # somebody else's object, or a kind of event that no run has
 
 
+class Receipt(StrEnum):
+    """What became of one request to the receiver, and of one end that webhooks should tell of."""
+
+    accepted = "accepted"
+    duplicate = "duplicate"
+    forged = "forged"  # no secret of ours made the signature
+    stale = "stale"  # signed with a secret of ours, but not now: a replay, or a clock that is wrong
+    malformed = "malformed"
+    too_large = "too_large"
+    told = "told"  # an object ended, and a delivery said so in time
+    missed = "missed"  # an object ended, and none did
+
+
 class OutboxState(StrEnum):
     """Where a notification of ours stands."""
 

@@ -2,7 +2,8 @@
 
 RunwardError                    exit  what to do
 ├── InvalidInput                   2  mend the input; nothing was written
-│   └── SecretInRequest            2  replace the literal secret by {"$secret": "env:NAME"}
+│   ├── SecretInRequest            2  replace the literal secret by {"$secret": "env:NAME"}
+│   └── DeliveryRefused            2  not signed with a secret of ours, not now, or not an event
 ├── NotFound                       3  look the run up: `runward list`
 ├── ConfigurationError             4  mend the configuration, then repeat the command
 │   └── MissingCredential          4  set the variable that the text names
@@ -49,6 +50,7 @@ from ledger.errors.ours import (
     ConfigurationError,
     Conflict,
     DatabaseError,
+    DeliveryRefused,
     ForkedLedger,
     InvalidInput,
     LeaseLost,
@@ -99,6 +101,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "DatabaseError",
+    "DeliveryRefused",
     "ForkedLedger",
     "InvalidInput",
     "LeaseLost",

@@ -24,6 +24,14 @@ class SecretInRequest(InvalidInput):
     """The request holds a literal secret."""
 
 
+class DeliveryRefused(InvalidInput):
+    """The request is not a webhook delivery that can be believed."""
+
+    def __init__(self, message: str, *, result: str) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class NotFound(RunwardError):
     """There is no such run."""
 

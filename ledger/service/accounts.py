@@ -18,7 +18,8 @@ from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
 from ledger.service.redacting import Redaction
 from ledger.settings import Settings
-from ledger.store.store import stop_account
+from ledger.store.queries import accounts as read_accounts
+from ledger.store.store import Store, stop_account
 from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
@@ -120,6 +121,8 @@ class Accounts:
         self._opener = opener
         self._providers: dict[int, Provider] = {}
         self._gates: dict[int, Gate] = {}
+        self.records: dict[int, AccountRecord] = {}
+        """The accounts that this process has read of."""
         self.marks: dict[int, str | None] = {}
         """Why an account is stopped, or that it works again: what is still to be written."""
 
@@ -127,17 +130,23 @@ class Accounts:
         """The account's gate."""
         return self._gates.setdefault(account_id, Gate())
 
+    def learn(self, store: Store) -> None:
+        """Read all accounts of the ledger."""
+        for row in store.read(read_accounts):
+            self.records[row.id] = self.read(row)
+
     def read(self, row: Any) -> AccountRecord:
         """An account as its row has it."""
         # Stopped by an earlier life: one probe goes first, and its success takes the mark away.
         if row.stopped_why:
             self.gate(row.id).stopped = row.stopped_why
+        here = self._credentials.get((row.provider, row.base_url, row.project))
         return AccountRecord(
             id=row.id,
             provider=row.provider,
             base_url=row.base_url,
             project=row.project,
-            profile=row.profile,
+            profile=here.profile_name if here else row.profile,
             fingerprint=row.fingerprint,
         )
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from ledger.clock import monotonic
 from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
+from ledger.core.delivery import NOTICES
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.plan import next_step
@@ -26,8 +27,9 @@ from ledger.errors import (
     LocalLimit,
     MissingCredential,
 )
-from ledger.service.accounts import AccountRecord, Accounts
+from ledger.service.accounts import Accounts
 from ledger.service.commits import Commits, Overtaken, ignore
+from ledger.service.coverage import Coverage
 from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
 from ledger.service.options import Options
@@ -56,17 +58,18 @@ class Driver:
         store: Store,
         writer: Writer,
         accounts: Accounts,
-        records: Mapping[int, AccountRecord],
         toolbox: Toolbox,
         heart: Heart,
+        coverage: Coverage,
         options: Options,
         *,
         clock: Callable[[], datetime],
         rng: random.Random,
     ) -> None:
         self._store, self._writer = store, writer
-        self._accounts, self._records = accounts, records
+        self._accounts = accounts
         self._toolbox, self._heart, self._options = toolbox, heart, options
+        self.coverage = coverage
         self._clock, self._rng = clock, rng
         self.usage = Usage()
         self.commits = Commits(writer, heart)
@@ -133,7 +136,7 @@ class Driver:
         if isinstance(step, RunTools):
             return await self._run_tools(entry, step, started)
         outcome = await self._call(entry, step, started)
-        kept = await self._decide(entry, outcome, source_of(step))
+        kept = await self._decide(entry, outcome, source_of(step, entry.look))
         await self._accounts.write_marks(self._writer, self._clock())
         return kept
 
@@ -141,6 +144,11 @@ class Driver:
         before = entry.facts
         if not await self._decide(entry, Elapsed(), Source.policy):
             return False
+        if before.evidence:
+            # It proves nothing: what it speaks of is read, now.
+            told = any(item.source in NOTICES for item in before.evidence)
+            look = replace(entry.look, next_at=context.now)
+            entry.look = replace(look, told=context.now) if told else look
         if entry.facts is before:
             # Nothing came of it: do not spin, the next sweep looks again.
             entry.due = context.now + timedelta(seconds=1)
@@ -180,7 +188,7 @@ class Driver:
             late = LocalLimit("ownership could not be confirmed just before the call")
             return Failed.of(n, operation, late)
         try:
-            account = self._records[facts.run.account_id]
+            account = self._accounts.records[facts.run.account_id]
             provider = self._accounts.provider(account)
             outcome, error = await perform(provider, facts, step, self.read_payloads)
             redaction = self._accounts.redaction
@@ -218,7 +226,7 @@ class Driver:
 
     async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
         """Take an outcome in. False when the run is not ours any more."""
-        context = self.context(entry)
+        context, before = self.context(entry), entry.facts
 
         def make(facts: Facts) -> Change:
             return decide(facts, outcome, context, source=source)
@@ -247,7 +255,9 @@ class Driver:
                 news=written,
                 now=context.now,
                 spread=self._rng.random(),
+                covered=self.coverage.covers(entry.facts.run.account_id, entry.facts.run.provider),
             )
+            self.coverage.saw(before, entry.facts, outcome, context.now)
         elif written:
             entry.look = replace(entry.look, count=0, first=None)
         return True

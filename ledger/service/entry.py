@@ -10,7 +10,7 @@ from typing import Final
 from ledger.clock import boottime
 from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
-from ledger.core.pacing import Look, after_failure, next_look, trouble_is_news
+from ledger.core.pacing import TOLD_SECONDS, Look, after_failure, next_look, trouble_is_news
 from ledger.core.plan.urgency import URGENT_SECONDS, fetch_by, in_time
 
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -128,9 +128,19 @@ class ClockSteps:
 
 
 def look_after(
-    look: Look, outcome: Outcome, facts: Facts, *, news: bool, now: datetime, spread: float
+    look: Look,
+    outcome: Outcome,
+    facts: Facts,
+    *,
+    news: bool,
+    now: datetime,
+    spread: float,
+    covered: bool = False,
 ) -> Look:
-    """The look that follows an outcome. `facts` are those after it."""
+    """The look that follows an outcome. `facts` are those after it.
+
+    `covered` says that webhooks tell of the run's next change.
+    """
     if isinstance(outcome, Failed):
         failures = look.failures + 1
         due = after_failure(
@@ -150,14 +160,16 @@ def look_after(
     if not isinstance(outcome, Observed):
         due = now if news else after_failure(now, failures=2, retry_after_seconds=None, spread=0.5)
         return replace(counted, next_at=due, failures=0, last=now)
-    remote = facts.remote(outcome.n)
+    changed = facts.remote(outcome.n).changed_at
+    told = look.told is not None and (now - look.told).total_seconds() < TOLD_SECONDS
     due = next_look(
         now,
-        changed_at=remote.changed_at,
+        changed_at=max(changed or now, look.told) if told and look.told else changed,
         hint_seconds=outcome.observation.poll_after_seconds,
         fixed=facts.run.policy.poll_seconds,
         tail=facts.run.final,
         spread=spread,
+        covered=covered and not told and facts.run.cancel_requested_at is None,
     )
     seen = replace(counted, failures=0, last=now, seen=now)
     return replace(seen, next_at=in_time(due, now, fetch_by(facts, seen)))

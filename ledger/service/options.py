@@ -21,6 +21,8 @@ class Options:
     poison_deaths: int = 3
     """So many lives that die in the same step of a run set it aside."""
     only: tuple[int, ...] | None = None
+    covered: frozenset[str] = frozenset()
+    """The profiles whose runs upstream sends webhooks about."""
 
 
 @dataclass(slots=True)

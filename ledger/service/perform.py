@@ -10,6 +10,7 @@ from ledger.core.alphabet import RemoteKind, RemoteState, Source
 from ledger.core.intent import Address, Intent, Output
 from ledger.core.model import REQUEST_PAYLOAD, Facts, Remote
 from ledger.core.outcome import Failed, Found, Harvested, Observed, Outcome
+from ledger.core.pacing import Look
 from ledger.core.steps import Cancel, Create, Harvest, Observe, Search, Step, Submit
 from ledger.errors import ObjectHidden, UpstreamError
 from ledger.providers.seam import Provider
@@ -20,9 +21,9 @@ ReadPayloads = Callable[[int, Sequence[int]], Mapping[int, bytes]]
 SOURCES: Mapping[type, Source] = {Create: Source.create, Submit: Source.submit}
 
 
-def source_of(step: Step) -> Source:
+def source_of(step: Step, look: Look) -> Source:
     """How the fact that a step brings back reached the ledger."""
-    return SOURCES.get(type(step), Source.poll)
+    return SOURCES.get(type(step), Source.webhook if look.prompted else Source.poll)
 
 
 async def perform(

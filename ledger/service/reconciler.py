@@ -20,18 +20,21 @@ from typing import Final
 from ledger.core.model import Facts
 from ledger.core.pacing import Look
 from ledger.errors import DatabaseError
-from ledger.service.accounts import AccountRecord, Accounts
+from ledger.service.accounts import Accounts
 from ledger.service.claiming import Claimer
+from ledger.service.coverage import Coverage
 from ledger.service.driver import Driver
 from ledger.service.entry import Agenda, ClockSteps, Entry
 from ledger.service.heart import Heart, unexpected
 from ledger.service.housekeeping import Housekeeping
+from ledger.service.notices import Notices
 from ledger.service.options import Options, Report
+from ledger.service.parking import Parking
+from ledger.service.tasks import beside, poke
 from ledger.service.tools import Toolbox
 from ledger.store import claims
 from ledger.store.hints import Hints, subscribe
 from ledger.store.lives import Life
-from ledger.store.queries import accounts as read_accounts
 from ledger.store.queries import newest_ids, news_since, one
 from ledger.store.store import Store
 from ledger.store.writer import Writer
@@ -59,16 +62,19 @@ class Reconciler:
         self._store, self._writer, self._accounts = store, writer, accounts
         self._options, self._clock = options, clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._records: dict[int, AccountRecord] = {}
         self.heart = Heart(store, writer, life, clock)
         self._claimer = Claimer(store, writer, self.heart, options)
+        self._coverage = Coverage(store, writer, options.covered, accounts.records)
         self.driver = Driver(
-            store, writer, accounts, self._records, toolbox, self.heart, options,
+            store, writer, accounts, toolbox, self.heart, self._coverage, options,
             clock=clock, rng=self._rng,
         )  # fmt: skip
+        parking = Parking(store, writer, accounts, self.driver.usage, self._rng)
+        self._notices = Notices(self._coverage, parking, clock)
         self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
         self.driver.commits.on_woken = lambda run_id: self.agenda.wake(run_id, clock())
         self.driver.on_account_back = self._wake_account
+        self._coverage.on_gap = self._wake_profile
         self.agenda = Agenda()
         self._active: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -103,9 +109,8 @@ class Reconciler:
         self._next_sweep = now
         self._next_review = now + timedelta(seconds=self._options.review_seconds)
         self._next_flush = now + timedelta(seconds=self._options.flush_seconds)
-        loop = asyncio.get_running_loop()
-        poke = functools.partial(_poke, loop, self.hint)
-        self._hints = subscribe(self._store, self._writer, poke)
+        hint = functools.partial(poke, asyncio.get_running_loop(), self.hint)
+        self._hints = subscribe(self._store, self._writer, hint)
 
     def hint(self) -> None:
         """Something may have changed: sweep soon. Only a hint; the sweep comes anyway."""
@@ -140,31 +145,29 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> None:
         """Tick until stopped, drained by an operator, or `until` holds; then let go."""
-        beating = asyncio.create_task(self.heart.beat_for_ever())
-        stopping = asyncio.create_task(self._wake_on(stop))
+        others = self.heart.beat_for_ever(), self._wake_on(stop), self._notices.watch()
+        async with beside(*others):
+            try:
+                while not (stop.is_set() or self.heart.draining or (until and until())):
+                    self._wake.clear()
+                    await self._pass()
+                    await self._wait(until is not None)
+                await self._let_go()
+            except asyncio.CancelledError:
+                # Interrupted: no grace, but the runs must not wait for a lease to run out.
+                await asyncio.shield(self._cancel_active())
+                await asyncio.shield(self._accounts.close())
+                await asyncio.shield(self._end("interrupted"))
+                raise
+
+    async def _pass(self) -> None:
         try:
-            while not (stop.is_set() or self.heart.draining or (until and until())):
-                self._wake.clear()
-                try:
-                    await self.tick(self._clock())
-                except Exception as error:
-                    # The database is away, or one pass went wrong: the next one starts afresh.
-                    log.error("a pass failed: %s", error, exc_info=unexpected(error))
-                    self._hinted = False
-                    self._next_sweep = self._clock() + timedelta(seconds=1)
-                await self._wait(until is not None)
-            await self._let_go()
-        except asyncio.CancelledError:
-            # Interrupted: no grace, but the runs must not wait for a lease to run out.
-            await asyncio.shield(self._cancel_active())
-            await asyncio.shield(self._accounts.close())
-            await asyncio.shield(self._end("interrupted"))
-            raise
-        finally:
-            for task in (beating, stopping):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await self.tick(self._clock())
+        except Exception as error:
+            # The database is away, or one pass went wrong: the next one starts afresh.
+            log.error("a pass failed: %s", error, exc_info=unexpected(error))
+            self._hinted = False
+            self._next_sweep = self._clock() + timedelta(seconds=1)
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -227,8 +230,14 @@ class Reconciler:
         with contextlib.suppress(DatabaseError):
             await self.driver.reload(entry)
 
+    def _wake_profile(self, profile: str) -> None:
+        """Webhooks of a profile fail: its runs are polled from now on."""
+        for account in self._accounts.records.values():
+            if account.profile == profile:
+                self._wake_account(account.id)
+
     def _wake_account(self, account_id: int) -> None:
-        """A stopped account works again: what waited for it is due."""
+        """What waited for an account is due."""
         now = self._clock()
         for run_id, entry in list(self.agenda.entries.items()):
             if entry.facts.run.account_id == account_id:
@@ -253,10 +262,8 @@ class Reconciler:
         report.claimed += len(claimed)
 
     def _know(self, account_id: int) -> None:
-        if account_id in self._records:
-            return
-        for row in self._store.read(read_accounts):
-            self._records[row.id] = self._accounts.read(row)
+        if account_id not in self._accounts.records:
+            self._accounts.learn(self._store)
 
     def _read_news(self, now: datetime) -> None:
         event, evidence = self._seen
@@ -341,9 +348,3 @@ class Reconciler:
             await self._chores.seal_at_end(self._clock())
         await self._end("drained")
         await self._accounts.close()
-
-
-def _poke(loop: asyncio.AbstractEventLoop, hint: Callable[[], None]) -> None:
-    """Pass a hint from the writer's thread; a loop that has ended needs none."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(hint)

@@ -34,11 +34,12 @@ def make_reconciler(
 ) -> Reconciler:
     """A life over an open ledger. It must be used in one event loop."""
     settings = ledger.settings
-    chosen: dict[str, float | int] = {
+    chosen: dict[str, object] = {
         "concurrency": settings.concurrency,
         "grace_seconds": settings.shutdown_grace_seconds,
         **({"seal_seconds": settings.seal_seconds} if role == "daemon" else {}),
         "poison_deaths": settings.poison_deaths,
+        "covered": settings.covered(),
         **options,
     }
     life = Life(

@@ -20,10 +20,11 @@ from ledger.core.alphabet import Attention, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.hashing import payload_digest
 from ledger.core.model import CHECK_PAYLOAD, REQUEST_PAYLOAD, Change, Facts
-from ledger.entropy import new_id, random_bytes
+from ledger.entropy import new_id
 from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
 from ledger.store.direct import among, execute, listed
 from ledger.store.effects import carry_out
+from ledger.store.evidence import Fact, Filing, watch_again
 from ledger.store.facts import load_facts
 from ledger.store.heads import Head, lock_heads
 from ledger.store.hints import notify
@@ -40,11 +41,10 @@ from ledger.store.records import (
     Written,
 )
 from ledger.store.rows import Bulk, table_of
-from ledger.store.tables import BatchRow, EvidenceRow, PayloadRow, RunRow, WatchRow
-from ledger.store.write import FENCE_SHIFT, Pen
+from ledger.store.tables import BatchRow, PayloadRow, RunRow
+from ledger.store.write import Pen
 
-RUN, PAYLOAD = table_of(RunRow), table_of(PayloadRow)
-EVIDENCE, WATCH, BATCH = table_of(EvidenceRow), table_of(WatchRow), table_of(BatchRow)
+RUN, PAYLOAD, BATCH = table_of(RunRow), table_of(PayloadRow), table_of(BatchRow)
 _KNOWN = (
     "SELECT key, id FROM run WHERE key {0} UNION ALL SELECT key, 0 FROM tombstone WHERE key {0}"
 )
@@ -60,6 +60,7 @@ class Batch:
         self.ledger = ledger
         self._pen = Pen(ledger, dialect)
         self._marks = Bulk(BATCH, ("uid",), dialect)
+        self._filing = Filing(dialect)
         self._dialect = dialect.name
 
     def write(
@@ -196,44 +197,10 @@ class Batch:
         """Keep what a life without ownership learned, and make the owner look at once."""
         if record.evidence is None:
             return
-        self.add_evidence(
-            connection, source="life", run_id=record.run_id, body=record.evidence(), now=now
-        )
-        self._watch_again(connection, record.run_id, now)
-
-    def _watch_again(self, connection: sa.Connection, run_id: int, now: datetime) -> None:
-        """A run that nobody looks at any more is looked at once more, for its evidence."""
-        watched = sa.select(WATCH.c.run_id).where(WATCH.c.run_id == run_id)
-        again = sa.select(
-            RUN.c.id,
-            sa.null(),
-            RUN.c.version * (1 << FENCE_SHIFT),
-            sa.literal(now, WATCH.c.due_at.type),
-            sa.literal("evidence"),
-            sa.literal(""),
-        ).where(RUN.c.id == run_id, ~watched.exists())
-        names = ["run_id", "owner", "fence", "due_at", "why", "deaths"]
-        connection.execute(sa.insert(WATCH).from_select(names, again))
-
-    def add_evidence(
-        self, connection: sa.Connection, *, source: str, run_id: int, body: bytes, now: datetime
-    ) -> None:
-        """Insert one fact from outside ownership; the same fact twice is one row."""
-        # The watch row is locked first, so that ids of one run's evidence commit in order.
-        touch = sa.update(WATCH).where(WATCH.c.run_id == run_id).values(due_at=now)
-        connection.execute(touch)
-        salt = random_bytes(16)
-        row = {
-            "source": source,
-            "key": hashlib.sha256(b"%d:" % run_id + body).hexdigest(),
-            "run_id": run_id,
-            "received_at": now,
-            "salt": salt,
-            "digest": payload_digest(salt, body),
-            "body": body,
-        }
-        self._pen.evidence.insert(connection, [row], ignore=True)
-        notify(connection)
+        body = record.evidence()
+        key = hashlib.sha256(b"%d:" % record.run_id + body).hexdigest()
+        self._filing.add(connection, [Fact("life", key, record.run_id, body)], now)
+        watch_again(connection, record.run_id, now)
 
     def flag(
         self, connection: sa.Connection, record: Decision, error: Exception, now: datetime

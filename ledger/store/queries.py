@@ -208,9 +208,11 @@ _NEWS = sa.union(
     sa.select(EVIDENCE.c.run_id).where(
         EVIDENCE.c.id > sa.bindparam("evidence"),
         EVIDENCE.c.id <= sa.bindparam("last_evidence"),
-        EVIDENCE.c.run_id.is_not(None),
+        EVIDENCE.c.run_id == RUN.c.id,
+        EVIDENCE.c.id > RUN.c.evidence_seen,
     ),
 )
+EVIDENCE_OVERLAP: Final = 200
 
 
 def news_since(
@@ -218,12 +220,14 @@ def news_since(
 ) -> tuple[set[int], int, int]:
     """Runs that somebody outside touched above these ids, and the newest ids: a hint, no more."""
     last_event, last_evidence = newest_ids(connection)
-    if (last_event, last_evidence) == (event_id, evidence_id):
+    # On PostgreSQL a lower id may be committed later, and the owner would not see it for long.
+    again = EVIDENCE_OVERLAP if connection.dialect.name == "postgresql" else 0
+    if not again and (last_event, last_evidence) == (event_id, evidence_id):
         return set(), last_event, last_evidence
     between = {
         "event": event_id,
         "last_event": last_event,
-        "evidence": evidence_id,
+        "evidence": evidence_id - again,
         "last_evidence": last_evidence,
     }
     runs = {row[0] for row in connection.execute(_NEWS, between)}

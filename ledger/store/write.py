@@ -31,7 +31,6 @@ from ledger.store.rows import Bulk, clean_text, table_of
 from ledger.store.tables import (
     AttemptRow,
     EventRow,
-    EvidenceRow,
     PayloadRow,
     RemoteRow,
     RunRow,
@@ -74,7 +73,6 @@ class Pen:
         def bulk(row: Any, *keys: str) -> Bulk:
             return Bulk(table_of(row), keys, dialect)
 
-        self.evidence = bulk(EvidenceRow, "id")
         self._run = bulk(RunRow, "id")
         self._event, self._payload = bulk(EventRow, "id"), bulk(PayloadRow, "run_id", "n")
         self._watch = bulk(WatchRow, "run_id")

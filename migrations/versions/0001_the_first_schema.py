@@ -524,6 +524,7 @@ def upgrade() -> None:
                 "create_absent",
                 "create_authorised",
                 "observed",
+                "notified",
                 "looked",
                 "trouble",
                 "doubted",
@@ -667,7 +668,7 @@ def upgrade() -> None:
             name=op.f("ck_event_from_state"),
         ),
         sa.CheckConstraint(
-            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted'",
+            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'notified' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted'",
             name=op.f("ck_event_kind"),
         ),
         sa.CheckConstraint(

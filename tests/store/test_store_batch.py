@@ -16,6 +16,7 @@ from ledger.core.outcome import Elapsed, Observed, dump_outcome, load_outcome
 from ledger.core.plan import next_step
 from ledger.core.steps import Settle
 from ledger.errors import BadRecord, NotAllowed, NotFound
+from ledger.store.evidence import Fact, Filing
 from ledger.store.queries import events_of, payloads_of
 from ledger.store.records import Decision, Guard, Rejected, Stale, Written
 
@@ -244,10 +245,9 @@ def test_evidence_that_arrives_meanwhile_is_not_overlooked(bench: Bench) -> None
     """Evidence filed between load and commit comes back with the facts of that commit."""
     facts = bench.sending()
     body = dump_outcome(seen(response("queued", remote_id="resp_1")))
-    batch = bench.committer._batch
-    bench.committer.run(
-        lambda c: batch.add_evidence(c, source="life", run_id=facts.run.id, body=body, now=NOW)
-    )
+    fact = Fact("life", "key", facts.run.id, body)
+    filing = Filing(bench.store.engine.dialect)
+    bench.committer.run(lambda c: filing.add(c, [fact], NOW))
     bench.operate(facts)
 
     after = bench.take(facts, seen(response("in_progress")), source=Source.create)

@@ -9,6 +9,7 @@ from support import NOW, Bench, response, seen
 from ledger.core.alphabet import Source, State, Trigger
 from ledger.core.lifecycle import FINAL, TRIPLES
 from ledger.store import guards
+from ledger.store.evidence import Fact, Filing
 
 
 def refused(connection: sa.Connection, statement: str, **values: object) -> bool:
@@ -163,9 +164,8 @@ def test_the_restarted_attempt_keeps_its_end(bench: Bench) -> None:
 def test_evidence_of_a_run_stays_until_the_run_is_pruned(bench: Bench) -> None:
     """Evidence cannot be deleted as long as its run is there."""
     facts = bench.submit()
-    batch = bench.committer._batch
-    bench.committer.run(
-        lambda c: batch.add_evidence(c, source="life", run_id=facts.run.id, body=b"x", now=NOW)
-    )
+    fact = Fact("life", "key", facts.run.id, b"x")
+    filing = Filing(bench.store.engine.dialect)
+    bench.committer.run(lambda c: filing.add(c, [fact], NOW))
     with bench.store.reading() as connection:
         assert refused(connection, "DELETE FROM evidence")

@@ -21,15 +21,16 @@ from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
 from ledger.core.decide.results import contradict, doubt, flag_empty
 from ledger.core.decide.usage import add_usage
+from ledger.core.delivery import read_notice
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
-from ledger.core.model import Remote
+from ledger.core.model import Evidence, Remote
 from ledger.core.outcome import Failed, Observation
 from ledger.core.plan.doubts import doubt_over, doubted
 from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.steps import Context
-from ledger.errors import QuotaExhausted, ServiceGone
+from ledger.errors import DeliveryRefused, QuotaExhausted, ServiceGone
 
 STATES = {str(state): state for state in State}
 BLOCKED = (
@@ -254,6 +255,25 @@ def blocked(outcome: Failed) -> Attention:
     if outcome.kind is QuotaExhausted:
         return Attention.blocked_quota
     return Attention.blocked_credentials
+
+
+def notified(draft: Draft, item: Evidence) -> None:
+    """A delivery makes us look and proves nothing: the read that follows does."""
+    try:
+        notice = read_notice(item.body)
+    except DeliveryRefused:
+        return
+    named = [r for r in draft.remotes if r.remote_id == notice.object_id]
+    received = item.received_at.isoformat()
+    draft.event(
+        EventKind.notified,
+        source=Source.webhook,
+        remote=named[-1].n if named else None,
+        attempt=named[-1].attempt if named else draft.attempt.number,
+        remote_at=notice.created_at,
+        remote_at_source="webhook" if notice.created_at else None,
+        detail={"webhook_id": item.key, "type": notice.type, "received_at": received},
+    )
 
 
 def without_evidence(draft: Draft) -> None:

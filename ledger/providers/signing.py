@@ -1,0 +1,113 @@
+"""The secrets that upstream signs deliveries with, and the check of a signature by the SDK.
+
+The SDK compares signatures in constant time and knows every form of the header; it takes one secret
+at a time, reads the clock itself, and takes a secret that decodes to nothing for a key
+(openai-python 3.52.0 `lib/_webhooks.py`). So secrets are judged here, and time is judged by
+`core.delivery`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ledger.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from openai.resources.webhooks.webhooks import Webhooks
+
+PREFIX: Final = "whsec_"
+SECRET_BYTES_MIN: Final = 24
+"""What Standard Webhooks asks of a secret; a shorter one could be guessed, an empty one is none."""
+FILE_BYTES_MAX: Final = 65_536
+ANY_TIME: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSecret:
+    """One secret. Its fingerprint tells secrets apart and gives none away."""
+
+    value: str
+    fingerprint: str
+
+    def __repr__(self) -> str:
+        return f"SigningSecret({self.fingerprint!r})"
+
+
+def signing_secret(text: str, place: str) -> SigningSecret:
+    """A secret, judged. Raises ConfigurationError, naming where it stands and never what it is."""
+    key = text.encode()
+    if text.startswith(PREFIX):
+        try:
+            key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        except (binascii.Error, ValueError):
+            raise ConfigurationError(
+                f"{place}: what follows {PREFIX} is not base64",
+                hint="copy the signing secret again, whole",
+            ) from None
+    if len(key) < SECRET_BYTES_MIN:
+        raise ConfigurationError(
+            f"{place}: the signing secret holds {len(key)} bytes; "
+            f"at least {SECRET_BYTES_MIN} are needed, or deliveries could be forged",
+            hint="copy the signing secret again, whole",
+        )
+    return SigningSecret(value=text, fingerprint=_fingerprint(key))
+
+
+def _fingerprint(key: bytes) -> str:
+    return hashlib.sha256(b"runward signing secret\x00" + key).hexdigest()[:12]
+
+
+def read_secrets(variable: str, file: Path | None) -> tuple[SigningSecret, ...]:
+    """All secrets of a variable and of a file: one or more, separated by blanks or commas.
+
+    Raises ConfigurationError.
+    """
+    found = _judged(os.environ.get(variable, ""), variable)
+    if file is not None:
+        found += _judged(_text_of(file), str(file))
+    return tuple({secret.fingerprint: secret for secret in found}.values())
+
+
+def _text_of(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(FILE_BYTES_MAX)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{file}, which should hold webhook secrets, cannot be read: {error}"
+        ) from None
+
+
+def _judged(text: str, place: str) -> list[SigningSecret]:
+    return [signing_secret(part, place) for part in re.split(r"[\s,]+", text) if part]
+
+
+def signed_by(
+    headers: Mapping[str, str], body: bytes, secrets: Sequence[SigningSecret]
+) -> SigningSecret | None:
+    """The first of the secrets that made the signature, whenever that was; None for a forgery."""
+    checker = _checker()
+    for secret in secrets:
+        try:
+            checker.verify_signature(body, headers, secret=secret.value, tolerance=ANY_TIME)
+        except (TypeError, ValueError):
+            # ValueError also covers the SDK's own error and bytes that are no text.
+            continue
+        return secret
+    return None
+
+
+@functools.cache
+def _checker() -> Webhooks:
+    from openai import OpenAI
+
+    return OpenAI(api_key="none is needed to check a signature").webhooks

@@ -1,0 +1,77 @@
+"""Evidence: facts from outside ownership, filed where their run's owner finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ledger.core.hashing import payload_digest
+from ledger.entropy import random_bytes
+from ledger.store.facts import EVIDENCE, RUN, WATCH
+from ledger.store.hints import notify
+from ledger.store.rows import Bulk
+from ledger.store.write import FENCE_SHIFT
+
+
+class Fact(NamedTuple):
+    """One fact. `run_id` is None where nobody knows yet whose it is."""
+
+    source: str
+    key: str
+    run_id: int | None
+    body: bytes
+    remote_id: str | None = None
+
+
+class Filing:
+    """Files evidence. The same fact twice is one row."""
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self._rows = Bulk(EVIDENCE, ("id",), dialect)
+
+    def add(self, connection: sa.Connection, facts: Sequence[Fact], now: datetime) -> None:
+        """Insert facts and make the owners of their runs look at once."""
+        # The watch rows are locked first, so that ids of one run's evidence commit in order.
+        for run_id in sorted({fact.run_id for fact in facts if fact.run_id is not None}):
+            connection.execute(_TOUCH, {"run": run_id, "now": now})
+        self._rows.insert(connection, [_row(fact, now) for fact in facts], ignore=True)
+        notify(connection)
+
+
+def watch_again(connection: sa.Connection, run_id: int, now: datetime) -> None:
+    """A run that nobody looks at any more is looked at once more, for its evidence."""
+    watched = sa.select(WATCH.c.run_id).where(WATCH.c.run_id == run_id)
+    again = sa.select(
+        RUN.c.id,
+        sa.null(),
+        RUN.c.version * (1 << FENCE_SHIFT),
+        sa.literal(now, WATCH.c.due_at.type),
+        sa.literal("evidence"),
+        sa.literal(""),
+    ).where(RUN.c.id == run_id, ~watched.exists())
+    names = ["run_id", "owner", "fence", "due_at", "why", "deaths"]
+    connection.execute(sa.insert(WATCH).from_select(names, again))
+
+
+_TOUCH = (
+    sa.update(WATCH)
+    .where(WATCH.c.run_id == sa.bindparam("run"))
+    .values(due_at=sa.bindparam("now", type_=WATCH.c.due_at.type))
+)
+
+
+def _row(fact: Fact, now: datetime) -> dict[str, object]:
+    salt = random_bytes(16)
+    return {
+        "source": fact.source,
+        "key": fact.key,
+        "run_id": fact.run_id,
+        "remote_id": fact.remote_id,
+        "received_at": now,
+        "salt": salt,
+        "digest": payload_digest(salt, fact.body),
+        "body": fact.body,
+    }
