@@ -12,14 +12,16 @@ import base64
 import binascii
 import functools
 import hashlib
+import hmac
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ledger.errors import ConfigurationError
+from ledger.errors import ConfigurationError, RunwardError
 
 if TYPE_CHECKING:
     from openai.resources.webhooks.webhooks import Webhooks
@@ -29,6 +31,7 @@ SECRET_BYTES_MIN: Final = 24
 """What Standard Webhooks asks of a secret; a shorter one could be guessed, an empty one is none."""
 FILE_BYTES_MAX: Final = 65_536
 ANY_TIME: Final = 1 << 62
+POST_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +47,13 @@ class SigningSecret:
 
 def signing_secret(text: str, place: str) -> SigningSecret:
     """A secret, judged. Raises ConfigurationError, naming where it stands and never what it is."""
-    key = text.encode()
-    if text.startswith(PREFIX):
-        try:
-            key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
-        except (binascii.Error, ValueError):
-            raise ConfigurationError(
-                f"{place}: what follows {PREFIX} is not base64",
-                hint="copy the signing secret again, whole",
-            ) from None
+    try:
+        key = _key_of(text)
+    except (binascii.Error, ValueError):
+        raise ConfigurationError(
+            f"{place}: what follows {PREFIX} is not base64",
+            hint="copy the signing secret again, whole",
+        ) from None
     if len(key) < SECRET_BYTES_MIN:
         raise ConfigurationError(
             f"{place}: the signing secret holds {len(key)} bytes; "
@@ -60,6 +61,13 @@ def signing_secret(text: str, place: str) -> SigningSecret:
             hint="copy the signing secret again, whole",
         )
     return SigningSecret(value=text, fingerprint=_fingerprint(key))
+
+
+def _key_of(text: str) -> bytes:
+    """The key in a secret. Raises ValueError."""
+    if text.startswith(PREFIX):
+        return base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    return text.encode()
 
 
 def _fingerprint(key: bytes) -> str:
@@ -111,3 +119,31 @@ def _checker() -> Webhooks:
     from openai import OpenAI
 
     return OpenAI(api_key="none is needed to check a signature").webhooks
+
+
+def signed_headers(
+    secret: SigningSecret, webhook_id: str, now: datetime, body: bytes
+) -> dict[str, str]:
+    """The headers of a delivery of our own, as Standard Webhooks has them."""
+    stamp = str(int(now.timestamp()))
+    key = _key_of(secret.value)
+    content = f"{webhook_id}.{stamp}.".encode() + body
+    made = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    return {
+        "content-type": "application/json",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": f"v1,{made}",
+    }
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+    """Send a delivery; the status and the first words of the answer. Raises RunwardError."""
+    import httpx2
+
+    try:
+        with httpx2.Client(timeout=POST_SECONDS, trust_env=False) as client:
+            reply = client.post(url, content=body, headers=dict(headers))
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise RunwardError(f"{url} cannot be reached: {error}"[:300]) from None
+    return reply.status_code, reply.text[:300]

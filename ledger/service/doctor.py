@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from ledger.clock import utcnow
 from ledger.core.policy import UNKNOWN_PRICE
+from ledger.errors import ConfigurationError
 from ledger.service.accounts import FAMILIES, account_profile
+from ledger.service.keyring import Keyring
+from ledger.service.webhooks import coverage
 from ledger.service.workers import daemon_alive
 from ledger.store import findings
 from ledger.store.claims import count_watched
@@ -17,6 +21,8 @@ from ledger.store.queries import accounts, counts
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
+
+COVERAGE_HOURS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ def examine(ledger: Ledger) -> Iterator[Finding]:
     yield from _credentials(ledger)
     yield _daemon(ledger)
     yield from _accounts(ledger)
+    yield from _webhooks(ledger)
     found = ledger.store.read(counts)
     flagged = found.pop("attention")
     yield Finding("runs", None, ", ".join(f"{k} {v}" for k, v in sorted(found.items())) or "none")
@@ -105,6 +112,27 @@ def _accounts(ledger: Ledger) -> Iterator[Finding]:
                 f"{row.provider} at {row.base_url} stopped at {row.stopped_at}: {row.stopped_why}"
             )
             yield Finding(f"account {row.id}", False, what, "docs/errors.md says what to do")
+
+
+def _webhooks(ledger: Ledger) -> Iterator[Finding]:
+    """For each profile that webhooks should cover: whether they come."""
+    try:
+        held = Keyring(ledger.settings).profiles
+    except ConfigurationError as error:
+        yield Finding("webhook secrets", False, error.message, error.hint or "")
+        return
+    for row in coverage(ledger, utcnow() - timedelta(hours=COVERAGE_HOURS)):
+        if not row.get("covered"):
+            continue
+        name, since = row["profile"], row["gap_since"]
+        what = (
+            f"in {COVERAGE_HOURS} h {row['told']} ends told, {row['missed']} missed; "
+            f"secrets here: {', '.join(held.get(name, [])) or 'none'}"
+        )
+        if since:
+            what = f"no delivery since {since}, so runs are polled; {what}"
+        fix = "runward webhook endpoint list; runward webhook endpoint test ID" if since else ""
+        yield Finding(f"webhooks {name}", since is None, what, fix)
 
 
 def _invariants(ledger: Ledger) -> Iterator[Finding]:

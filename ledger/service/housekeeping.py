@@ -9,10 +9,13 @@ from ledger.errors import DatabaseError
 from ledger.service.anchoring import seal_some
 from ledger.service.usage import Usage
 from ledger.store.store import Store, add_usage, forget_batches
+from ledger.store.webhook_stats import forget_foreign
 from ledger.store.writer import Writer
 
 LIVES_DAYS: Final = 90
 """So long the row of an ended life says where and in which version it ran."""
+FOREIGN_DAYS: Final = 7
+"""So long deliveries about other programs' objects are kept."""
 SEALS_AT_ONCE: Final = 5
 """More wait for the next tick, so that the runs which are due do not wait for long."""
 SEALS_AT_END: Final = 100
@@ -39,6 +42,8 @@ class Housekeeping:
             raise
         await self._writer.transact(lambda c: forget_batches(c, before))
         await self._writer.transact(lambda c: self._store.lives.forget(c, old))
+        strange = now - timedelta(days=FOREIGN_DAYS)
+        await self._writer.transact(lambda c: forget_foreign(c, strange))
 
     async def seal_if_due(self, now: datetime) -> None:
         """Make some seals when it is time; the rest at the next call."""

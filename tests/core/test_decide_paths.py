@@ -638,3 +638,17 @@ def test_a_cancel_before_the_create_needs_no_call() -> None:
 
     assert (State.cancelled, None) == play.state
     assert not play.facts.watched
+
+
+@pytest.mark.problem(14)
+def test_a_second_object_under_one_marker_is_listed() -> None:
+    """A create that a proxy sent twice: what it made is named; the run goes on with the first."""
+    play = Play().create(response("in_progress", remote_id="resp_first"))
+    kind = play.facts.remotes[0].kind
+    second = read_object(kind, response("queued", remote_id="resp_second"))
+
+    play.file(Found(n=1, observations=(second,))).settle()
+
+    assert Attention.contradiction == play.facts.run.needs_attention
+    assert ["resp_first"] == [remote.remote_id for remote in play.facts.remotes]
+    assert EventKind.contradiction in play.kinds

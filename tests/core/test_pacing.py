@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,13 +13,16 @@ from support import NOW, later
 
 from ledger.core.pacing import (
     CAP_SECONDS,
+    COVERED_CAP_SECONDS,
     HINT_SECONDS_MAX,
     HINT_SECONDS_MIN,
     JITTER,
     START_SECONDS,
     TAIL_CAP_SECONDS,
     TROUBLE_CAP_SECONDS,
+    Look,
     after_failure,
+    covered_seconds,
     interval_seconds,
     next_look,
 )
@@ -122,3 +126,21 @@ def test_a_hint_that_is_no_number_is_not_followed() -> None:
     ]
     assert looks[1] == looks[0]
     assert retries[1] == retries[0]
+
+
+@given(age=AGES)
+def test_a_covered_run_is_looked_at_less_and_never_too_late(age: float) -> None:
+    """Beside webhooks looks are fewer at every age, and a lost delivery costs a minute at most."""
+    seconds = covered_seconds(age)
+    assert interval_seconds(age) < seconds <= COVERED_CAP_SECONDS
+
+
+def test_a_look_is_prompted_until_it_was_made() -> None:
+    """A delivery asks for one look, and only for one that comes after it."""
+    told = Look(next_at=NOW, told=NOW)
+    assert [True, True, False, False] == [
+        told.prompted,
+        replace(told, last=later(-1)).prompted,
+        replace(told, last=NOW).prompted,
+        Look(next_at=NOW).prompted,
+    ]

@@ -112,6 +112,8 @@ def _apply(draft: Draft, outcome: Outcome, context: Context) -> None:
         case Found(n=n):
             if draft.remotes[n - 1].state == RemoteState.unknown:
                 creates.found(draft, draft.remotes[n - 1], outcome)
+            else:
+                creates.found_more(draft, draft.remotes[n - 1], outcome)
         case Harvested(n=n):
             results.harvested(draft, draft.remotes[n - 1], outcome)
         case ToolDone():

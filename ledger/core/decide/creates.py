@@ -133,6 +133,24 @@ def found(draft: Draft, remote: Remote, outcome: Found) -> None:
             _create_again(draft, remote, why="the list of the thread does not hold the marker")
 
 
+def found_more(draft: Draft, remote: Remote, outcome: Found) -> None:
+    """Objects that carry the marker of a create whose object is known already: a proxy sent it
+    twice. Nobody asked for them, and only a person can say what is to become of them."""
+    known = {other.remote_id for other in draft.remotes}
+    for seen in outcome.observations:
+        if seen.remote_id is not None and seen.remote_id not in known:
+            why = "a second object carries this create's marker"
+            draft.event(
+                EventKind.contradiction,
+                source=Source.webhook,
+                remote=remote.n,
+                attempt=remote.attempt,
+                remote_status=seen.status,
+                detail={"why": why, "remote_id": seen.remote_id},
+            )
+            draft.attend(Attention.contradiction, remote_id=seen.remote_id)
+
+
 def mistaken(draft: Draft, remote: Remote, seen: Observation) -> bool:
     """Whether a person named an object for an unclear create of the run that carries the marker of
     another run. One without a marker is believed."""

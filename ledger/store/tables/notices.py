@@ -23,6 +23,12 @@ class DeliveryRow(Table, table=True):
             sqlite_where=sa.text("state = 'parked'"),
             postgresql_where=sa.text("state = 'parked'"),
         ),
+        sa.Index(
+            "ix_delivery_foreign",
+            "received_at",
+            sqlite_where=sa.text("state = 'foreign'"),
+            postgresql_where=sa.text("state = 'foreign'"),
+        ),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
