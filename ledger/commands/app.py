@@ -17,6 +17,7 @@ from ledger.commands import (
     runs,
     settling,
     submit,
+    tokens,
     tools,
 )
 from ledger.commands.output import State
@@ -58,4 +59,5 @@ app.add_typer(tools.app, name="tools")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")
+app.add_typer(tokens.app, name="token")
 app.add_typer(sim, name="sim")
