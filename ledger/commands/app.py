@@ -15,6 +15,7 @@ from ledger.commands import (
     inspecting,
     proving,
     runs,
+    serving,
     settling,
     submit,
     tokens,
@@ -53,7 +54,7 @@ def flags(
     logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
-for module in (submit, runs, settling, inspecting, proving, daemon, doctor, demo):
+for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, demo):
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(database.app, name="db")

@@ -41,7 +41,7 @@ class Token:
 
 
 def add_token(connection: sa.Connection, **fields: Any) -> None:
-    """Write a token down. Raises Conflict for a name that was ever used, NotAllowed for too many."""
+    """Write a token down. Raises Conflict for a name that was ever used, and NotAllowed."""
     name = fields["name"]
     if connection.execute(sa.select(TOKEN.c.id).where(TOKEN.c.name == name)).first():
         raise Conflict(

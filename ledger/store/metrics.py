@@ -149,7 +149,7 @@ def _lag(
     if connection.dialect.name == "sqlite":
         days = sa.func.julianday(EVENT.c.recorded_at) - sa.func.julianday(EVENT.c.remote_at)
         seconds = sa.type_coerce(days * 86_400.0, sa.Float)
-        lag = sa.func.max(seconds, 0.0)
+        lag: Any = sa.func.max(seconds, 0.0)
     else:
         apart = sa.func.extract("epoch", EVENT.c.recorded_at - EVENT.c.remote_at)
         lag = sa.func.greatest(sa.cast(apart, sa.Float), 0.0)
