@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 
 from ledger.service.workers import program_version
 from ledger.web import calls, health, problems, runs
-from ledger.web.gate import BODY_BYTES_MAX, Gate, demand_listed
+from ledger.web.gate import Gate, demand_listed
 from ledger.web.service import Service
 
 ROUTERS = (health.router, runs.router, calls.router)
@@ -27,7 +27,6 @@ def create_app(service: Service, *, routers: Iterable[APIRouter] = ()) -> FastAP
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=BODY_BYTES_MAX,
     )
     app.state.service = service
     for router in (*ROUTERS, *routers):

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +93,7 @@ class Gate:
         answering = _Answering(send)
         try:
             refusal = _too_large(scope) or await self._judge(scope)
-            await (refusal or self._app)(scope, receive, answering)
+            await (refusal or self._app)(scope, _Reading(receive), answering)
         except Exception:
             log.exception("%s %s: an error of ours", scope["method"], _path(scope))
             if answering.begun:
@@ -156,6 +157,20 @@ class _Answering:
         await self._send(message)
 
 
+class _Reading:
+    """Passes a body on, as far as it is not too large. Raises HTTPException, which routes answer."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._bytes = receive, 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > BODY_BYTES_MAX:
+            raise HTTPException(413)
+        return message
+
+
 def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", "").rstrip("/"))
 
@@ -205,7 +220,7 @@ def _same(origin: str, host: str) -> bool:
 
 def _hostname(host: str) -> str:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return "" if "@" in host else urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
