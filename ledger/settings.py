@@ -119,6 +119,13 @@ class Settings(BaseSettings):
     seal_seconds: float = Field(default=60.0, ge=1.0, le=86_400.0)
     poison_deaths: int = Field(default=3, ge=1, le=100)
     shutdown_grace_seconds: float = Field(default=25.0, ge=0.0, le=600.0)
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=255)
+    port: int = Field(
+        default=8787,
+        ge=0,
+        le=65_535,
+        validation_alias=AliasChoices("port", "RUNWARD_PORT", "PORT"),
+    )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
@@ -239,6 +246,7 @@ def origin_of(name: str) -> str:
         "openai_project": ("OPENAI_PROJECT_ID",),
         "openai_webhook_secret_file": ("OPENAI_WEBHOOK_SECRET_FILE",),
         "openai_organization": ("OPENAI_ORG_ID",),
+        "port": ("RUNWARD_PORT", "PORT"),
         "log_level": ("RUNWARD_LOG_LEVEL", "LOG_LEVEL"),
     }
     for variable in aliases.get(name, (f"RUNWARD_{name.upper()}",)):

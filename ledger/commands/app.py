@@ -15,8 +15,10 @@ from ledger.commands import (
     inspecting,
     proving,
     runs,
+    serving,
     settling,
     submit,
+    tokens,
     tools,
 )
 from ledger.commands.output import State
@@ -52,10 +54,11 @@ def flags(
     logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
-for module in (submit, runs, settling, inspecting, proving, daemon, doctor, demo):
+for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, demo):
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")
+app.add_typer(tokens.app, name="token")
 app.add_typer(sim, name="sim")

@@ -46,31 +46,47 @@ def daemon(
 
     module = tools or load_settings(database_url=None).tools
     with opened(tools=module, concurrency=concurrency, lease_seconds=lease_seconds) as ledger:
-        if not ledger.credentials:
-            variable = ledger.settings.profile().key_variable
-            raise MissingCredential(
-                f"{variable} is not set, and no other profile has a credential",
-                hint=f"export {variable}=…",
-            )
-        if not State.debug:
-            logging.getLogger("runward").setLevel(ledger.settings.log_level)
+        demand_credential(ledger)
+        set_log_level(ledger)
         asyncio.run(_run(ledger, once=once, drain=drain))
+
+
+def demand_credential(ledger: Ledger) -> None:
+    """Raise MissingCredential where nothing could be sent."""
+    if not ledger.credentials:
+        variable = ledger.settings.profile().key_variable
+        raise MissingCredential(
+            f"{variable} is not set, and no other profile has a credential",
+            hint=f"export {variable}=…",
+        )
+
+
+def set_log_level(ledger: Ledger) -> None:
+    """What runs for long says more than a command."""
+    if not State.debug:
+        logging.getLogger("runward").setLevel(ledger.settings.log_level)
 
 
 async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
     from ledger.service.workers import make_reconciler
 
     reconciler = make_reconciler(ledger, role="daemon")
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stop, number)
+    stop = stop_on_signals()
     await reconciler.begin()
-    say(f"runward daemon {reconciler.heart.life.id[:8]} on {_place(ledger)}")
+    say(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
     if once or drain:
         await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)
     else:
         await reconciler.run(stop)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set. The second signal ends the process."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop, number)
+    return stop
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:
@@ -80,7 +96,8 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
     stop.set()
 
 
-def _place(ledger: Ledger) -> str:
+def place_of(ledger: Ledger) -> str:
+    """Where the database is, in a word and without secrets."""
     return str(ledger.store.path or "PostgreSQL")
 
 

@@ -25,7 +25,7 @@ def opened(*, tools: str | None = None, migrate: bool = False, **settings: Any) 
         State.database,
         tools=Toolbox.load(tools),
         profile=State.profile,
-        actor=f"cli:{_user()}",
+        actor=f"cli:{user_name()}",
         migrate=migrate,
         **settings,
     )
@@ -35,7 +35,7 @@ def opened(*, tools: str | None = None, migrate: bool = False, **settings: Any) 
         ledger.close()
 
 
-def _user() -> str:
+def user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -9,13 +9,14 @@ BLOT: Final = "[redacted]"
 PATTERNS: Final = (
     r"\b(?:sk|rk|pk)-[A-Za-z0-9_\-*.]{8,}",
     r"\bwhsec_[A-Za-z0-9+/=_\-]{8,}",
+    r"\brw_[A-Za-z0-9_\-]{43}",
     r"\b[Bb]earer\s+[A-Za-z0-9._~+/=\-]{8,}",
     r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
 )
 _TEXT: Final = re.compile("|".join(PATTERNS))
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/\s:@\"']+:[^/\s@\"']+@\S+")
 _BYTES: Final = re.compile("|".join(PATTERNS).encode())
-_HINTS: Final = (b"sk-", b"rk-", b"pk-", b"whsec_", b"earer", b"://")
+_HINTS: Final = (b"sk-", b"rk-", b"pk-", b"whsec_", b"rw_", b"earer", b"://")
 
 
 def redact_text(text: str) -> str:

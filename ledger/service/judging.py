@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import fields
 from typing import Any
 
@@ -34,6 +35,12 @@ class Judge:
     def __init__(self, settings: Settings, *, actor: str, profile: str) -> None:
         self._settings, self._actor, self.profile = settings, actor, profile
         self.credentials = resolve(settings)
+
+    def acting_as(self, actor: str) -> Judge:
+        """The same judge for what somebody else asks."""
+        other = copy(self)
+        other._actor = actor
+        return other
 
     def judge(self, request: Mapping[str, Any], *, place: int | None = None) -> tuple[NewRun, str]:
         """A run as it will be written, except for its account, and the profile that names that.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -118,6 +119,12 @@ class Ledger(Operations):
         """The writer of this process, started on first use. Raises as `store` does."""
         return self._handle.writer
 
+    def acting_as(self, actor: str) -> Self:
+        """The same open ledger with another name in the history; it is closed with this one."""
+        other = copy(self)
+        other._actor, other._judge = actor, self._judge.acting_as(actor)
+        return other
+
     # -- writing ---------------------------------------------------------------------------
 
     def submit(self, *, key: str | None = None, **request: Any) -> Run:
@@ -147,13 +154,23 @@ class Ledger(Operations):
         work = self.store.all_or_none([Submission(new=item) for item in new])
         results = self.writer.run(work).result()
         self.writer.poke()
-        return [_facts(result).run for result in results]
+        return [_written(result).facts.run for result in results]
+
+    def submit_one(self, request: Mapping[str, Any]) -> tuple[Run, bool]:
+        """As `submit`, and whether the run is new."""
+        new, profile = self.check([request])[0]
+        new = replace(new, account_id=self.account_id(new.provider, profile))
+        written = self._put(Submission(new=new))
+        return written.facts.run, written.created
 
     def put(self, record: Record) -> Facts:
         """Commit one record, and tell a reconciler of this process."""
-        facts = _facts(self.writer.put(record).result())
+        return self._put(record).facts
+
+    def _put(self, record: Record) -> Written:
+        written = _written(self.writer.put(record).result())
         self.writer.poke()
-        return facts
+        return written
 
     def check(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[NewRun, str]]:
         """Judge requests as `submit_many` does, and write nothing."""
@@ -316,9 +333,9 @@ class Ledger(Operations):
         return self.store.read(lambda c: verify(c, ids, anchors=judged))
 
 
-def _facts(result: Result) -> Facts:
+def _written(result: Result) -> Written:
     if isinstance(result, Written):
-        return result.facts
+        return result
     if isinstance(result, Rejected):
         raise result.error
     raise AssertionError(f"{type(result).__name__} is no answer to an unguarded record")

@@ -10,7 +10,7 @@ from ledger.providers import open_provider
 from ledger.service.accounts import Accounts
 from ledger.service.heart import new_life_id
 from ledger.service.options import Options
-from ledger.service.reconciler import Reconciler
+from ledger.service.progress import TimedReconciler
 from ledger.store.claims import owner_counts
 from ledger.store.lives import Life
 from ledger.store.store import Store
@@ -31,7 +31,7 @@ def program_version() -> str:
 
 def make_reconciler(
     ledger: Ledger, *, role: str, only: tuple[int, ...] | None = None, **options: float | int
-) -> Reconciler:
+) -> TimedReconciler:
     """A life over an open ledger. It must be used in one event loop."""
     settings = ledger.settings
     chosen: dict[str, object] = {
@@ -48,7 +48,7 @@ def make_reconciler(
         version=program_version(),
         lease_seconds=settings.lease_seconds,
     )
-    return Reconciler(
+    return TimedReconciler(
         ledger.store,
         ledger.writer,
         Accounts(ledger.credentials, open_provider, ledger.redaction),

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ledger.clock import utcnow
 from ledger.core.intent import AccountProfile
+from ledger.errors import DatabaseError
 from ledger.store.batch import BATCH, Batch
 from ledger.store.checkpoint import Checkpoints
 from ledger.store.commit import Committer, failed
@@ -125,6 +126,8 @@ class Store:
                 return query(connection)
         except sa.exc.DBAPIError as error:
             raise failed(self.engine.url, error) from error
+        except sa.exc.TimeoutError:
+            raise DatabaseError("all connections to the database are busy") from None
 
     def snapshot(self) -> Snapshot:
         """A read-only view for one call of a tool, opened by its first query."""

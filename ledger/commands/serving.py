@@ -1,0 +1,183 @@
+"""`runward serve` and `runward up`: the ledger over HTTP, alone or with a reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger.commands.daemon import demand_credential, place_of, set_log_level, stop_on_signals
+from ledger.commands.opening import opened
+from ledger.commands.output import say
+from ledger.errors import ConfigurationError, RunwardError
+
+if TYPE_CHECKING:
+    import socket
+
+    from ledger.service.ledger import Ledger
+    from ledger.service.progress import TimedReconciler
+    from ledger.web.service import Service
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65_535, help="Port; 8787. 0 takes a free one.")
+]
+RootPath = Annotated[
+    str, typer.Option(metavar="PATH", help="Where a proxy shows this service, as /runward.")
+]
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Nothing can be changed through it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Hang the commands into the app."""
+    for command in (serve, up):
+        app.command()(command)
+
+
+def serve(
+    host: Host = None, port: Port = None, root_path: RootPath = "", read_only: ReadOnly = False
+) -> None:
+    """Serve the HTTP API, health and metrics; drives no run.
+
+    Without a token (runward token create) only this machine is listened to. SIGTERM drains, a
+    second one ends at once.
+    """
+    _need_web()
+    with opened(host=host, port=port) as ledger, _listening(ledger) as listener:
+        set_log_level(ledger)
+        asyncio.run(_serve(ledger, listener, root_path, read_only=read_only))
+
+
+def up(
+    host: Host = None,
+    port: Port = None,
+    root_path: RootPath = "",
+    concurrency: Annotated[int | None, typer.Option(min=1, max=10_000)] = None,
+    lease_seconds: Annotated[float | None, typer.Option(min=3, max=3_600)] = None,
+    tools: Annotated[
+        str | None, typer.Option(metavar="MODULE", help="Module with @tool functions.")
+    ] = None,
+) -> None:
+    """Bring the schema up to date, then be daemon and HTTP service in one process.
+
+    SIGTERM drains, a second one ends at once, and kill -9 loses nothing.
+    """
+    _need_web()
+    from ledger.settings import load_settings
+
+    module = tools or load_settings(database_url=None).tools
+    given = {"host": host, "port": port, "concurrency": concurrency, "lease_seconds": lease_seconds}
+    with opened(tools=module, migrate=True, **given) as ledger:
+        demand_credential(ledger)
+        with _listening(ledger) as listener:
+            set_log_level(ledger)
+            asyncio.run(_up(ledger, listener, root_path))
+
+
+def _need_web() -> None:
+    """Raise ConfigurationError unless the libraries of the service are installed."""
+    if not all(find_spec(name) for name in ("fastapi", "prometheus_client", "uvicorn")):
+        raise ConfigurationError(
+            "the service needs an HTTP server", hint="pip install 'runward[web]'"
+        )
+
+
+@contextlib.contextmanager
+def _listening(ledger: Ledger) -> Iterator[socket.socket]:
+    """The socket, closed at the end. Raises ConfigurationError where strangers could reach it and
+    there is no token."""
+    from ledger.service.tokens import tokens_exist
+    from ledger.web.gate import is_loopback
+    from ledger.web.serving import address_of, bind
+
+    listener = bind(ledger.settings.host, ledger.settings.port)
+    try:
+        address, _ = address_of(listener)
+        if not is_loopback(address) and not tokens_exist(ledger.store):
+            raise ConfigurationError(
+                f"{address} can be reached from elsewhere, and there is no token yet",
+                hint="runward token create NAME --role operator, or --host 127.0.0.1",
+            )
+        yield listener
+    finally:
+        listener.close()
+
+
+def _service(
+    ledger: Ledger,
+    listener: socket.socket,
+    *,
+    read_only: bool = False,
+    reconciler: TimedReconciler | None = None,
+) -> Service:
+    from ledger.web.gate import is_loopback
+    from ledger.web.service import Service
+    from ledger.web.serving import address_of
+
+    loopback = is_loopback(address_of(listener)[0])
+    return Service(ledger, loopback=loopback, read_only=read_only, reconciler=reconciler)
+
+
+async def _serve(
+    ledger: Ledger, listener: socket.socket, root_path: str, *, read_only: bool
+) -> None:
+    from ledger.web.app import create_app
+    from ledger.web.serving import serve as serve_until
+
+    service = _service(ledger, listener, read_only=read_only)
+    stop = stop_on_signals()
+    _greet("serve", ledger, listener)
+    await serve_until(create_app(service), service, listener, stop, root_path=root_path)
+
+
+async def _up(ledger: Ledger, listener: socket.socket, root_path: str) -> None:
+    """Both until a signal; where one of them ends, the other is drained too."""
+    from ledger.service.workers import make_reconciler
+    from ledger.web.app import create_app
+    from ledger.web.serving import serve as serve_until
+
+    reconciler = make_reconciler(ledger, role="daemon")
+    service = _service(ledger, listener, reconciler=reconciler)
+    app, stop, drained = create_app(service), stop_on_signals(), asyncio.Event()
+    await reconciler.begin()
+    _greet("up", ledger, listener)
+
+    async def drive() -> None:
+        try:
+            await reconciler.run(stop)
+        finally:
+            stop.set()
+            drained.set()
+
+    async def answer() -> None:
+        try:
+            await serve_until(app, service, listener, drained, root_path=root_path)
+        finally:
+            stop.set()
+
+    async def announce() -> None:
+        await stop.wait()
+        service.draining = True
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in (drive(), answer(), announce()):
+                group.create_task(part)
+    except* RunwardError as errors:
+        # One line for the user, as everywhere.
+        raise errors.exceptions[0] from None
+
+
+def _greet(name: str, ledger: Ledger, listener: socket.socket) -> None:
+    """One line: where it listens, and which database."""
+    from ledger.service.tokens import tokens_exist
+    from ledger.web.serving import address_of
+
+    host, port = address_of(listener)
+    shown = f"[{host}]" if ":" in host else host
+    asked = "with tokens" if tokens_exist(ledger.store) else "this machine only, without tokens"
+    say(f"runward {name} on http://{shown}:{port} ({asked}), database {place_of(ledger)}")
