@@ -20,6 +20,7 @@ from ledger.commands import (
     submit,
     tokens,
     tools,
+    webhook,
 )
 from ledger.commands.output import State
 from ledger.commands.simulator import sim
@@ -61,4 +62,5 @@ app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")
 app.add_typer(tokens.app, name="token")
+app.add_typer(webhook.app, name="webhook")
 app.add_typer(sim, name="sim")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,8 @@ from ledger.errors import ConfigurationError, RunwardError
 
 if TYPE_CHECKING:
     import socket
+
+    from fastapi import APIRouter
 
     from ledger.service.ledger import Ledger
     from ledger.service.progress import TimedReconciler
@@ -129,20 +131,49 @@ async def _serve(
     from ledger.web.serving import serve as serve_until
 
     service = _service(ledger, listener, read_only=read_only)
-    stop = stop_on_signals()
-    _greet("serve", ledger, listener)
-    await serve_until(create_app(service), service, listener, stop, root_path=root_path)
+    async with _receiving(ledger, read_only=read_only) as routers:
+        app, stop = create_app(service, routers=routers), stop_on_signals()
+        _greet("serve", ledger, listener)
+        await serve_until(app, service, listener, stop, root_path=root_path)
+
+
+@contextlib.asynccontextmanager
+async def _receiving(ledger: Ledger, *, read_only: bool = False) -> AsyncIterator[list[APIRouter]]:
+    """The receiver of webhooks, where a profile has a secret. Raises ConfigurationError."""
+    from ledger.clock import utcnow
+    from ledger.service.keyring import Keyring
+    from ledger.service.receiving import Receiver
+    from ledger.web.receiver import PATH, receiver_router
+
+    keyring = Keyring(ledger.settings)
+    if read_only or not keyring.profiles:
+        yield []
+        return
+    receiver = Receiver(ledger.store, ledger.writer, keyring, utcnow)
+    say(f"webhooks on {PATH} for {', '.join(keyring.profiles)}")
+    try:
+        yield [receiver_router(receiver)]
+    finally:
+        await receiver.close()
 
 
 async def _up(ledger: Ledger, listener: socket.socket, root_path: str) -> None:
     """Both until a signal; where one of them ends, the other is drained too."""
+    async with _receiving(ledger) as routers:
+        await _drive_and_answer(ledger, listener, root_path, routers)
+
+
+async def _drive_and_answer(
+    ledger: Ledger, listener: socket.socket, root_path: str, routers: list[APIRouter]
+) -> None:
     from ledger.service.workers import make_reconciler
     from ledger.web.app import create_app
     from ledger.web.serving import serve as serve_until
 
     reconciler = make_reconciler(ledger, role="daemon")
     service = _service(ledger, listener, reconciler=reconciler)
-    app, stop, drained = create_app(service), stop_on_signals(), asyncio.Event()
+    app, stop = create_app(service, routers=routers), stop_on_signals()
+    drained = asyncio.Event()
     await reconciler.begin()
     _greet("up", ledger, listener)
 

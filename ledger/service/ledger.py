@@ -125,6 +125,11 @@ class Ledger(Operations):
         other._actor, other._judge = actor, self._judge.acting_as(actor)
         return other
 
+    @property
+    def actor(self) -> str:
+        """Whose name stands in the history of what is done through this."""
+        return self._actor
+
     # -- writing ---------------------------------------------------------------------------
 
     def submit(self, *, key: str | None = None, **request: Any) -> Run:

@@ -29,8 +29,11 @@ from ledger.web.service import CALLER, Service
 log = logging.getLogger("runward.web")
 Place = tuple[str, str]
 
-OPEN: Final[frozenset[Place]] = frozenset({("GET", "/healthz"), ("GET", "/readyz")})
-"""Routes that ask for no token. What is added here is open to everybody who reaches the port."""
+OPEN: Final[frozenset[Place]] = frozenset(
+    {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/webhooks/openai")}
+)
+"""Routes that ask for no token. What is added here is open to everybody who reaches the port; a
+webhook is believed for its signature."""
 
 ROLES: Final[dict[Place, Role]] = {
     ("GET", "/metrics"): Role.viewer,
@@ -158,7 +161,7 @@ class _Answering:
 
 
 class _Reading:
-    """Passes a body on, as far as it is not too large. Raises HTTPException, which routes answer."""
+    """Passes a body on, as far as it is not too large. Raises HTTPException, which is answered."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self._bytes = receive, 0
