@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 import pytest
-from webhook_rig import START, Arrival, Upstream
+from sim_webhook_rig import START, Arrival, Upstream
 
 from ledger.simulator import NewEndpoint
 from ledger.simulator.webhook_settings import RETRY_SECONDS

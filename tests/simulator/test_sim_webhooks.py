@@ -11,11 +11,12 @@ from typing import Any, get_args
 import openai
 import pytest
 from openai.types.webhooks import UnwrapWebhookEvent
-from receiver import Receiver, receiving
 from sim_clock import Clock
+from webhook_receiver import Receiver, receiving
 
 from ledger.simulator import NewEndpoint, Simulator
 from ledger.simulator.endpoints import EVENT_TYPES
+from ledger.simulator.sender import AT_ONCE
 
 Connect = Callable[..., openai.OpenAI]
 SECRET = "whsec_" + "A" * 43 + "="
@@ -201,7 +202,7 @@ def test_a_slow_endpoint_holds_up_no_other_and_not_the_end(
     with Simulator.running(clock=clock) as sim:
         client = connect(sim)
         subscribe(client, receiver.url + "/slow")
-        for _ in range(60):  # More than are tried at once.
+        for _ in range(AT_ONCE + 10):
             client.responses.create(model="sim-instant", input="Hi", background=True)
         clock.advance(100)
         assert receiver.waits.wait(10)
@@ -211,6 +212,21 @@ def test_a_slow_endpoint_holds_up_no_other_and_not_the_end(
             pass
         begun = time.monotonic()
     assert time.monotonic() - begun < 2
+
+
+def test_what_had_to_wait_for_its_turn_has_the_time_of_its_turn(
+    client: openai.OpenAI, clock: Clock, receiver: Receiver
+) -> None:
+    subscribe(client, receiver.url + "/slow")
+    for _ in range(AT_ONCE + 5):
+        client.responses.create(model="sim-instant", input="Hi", background=True)
+    clock.advance(100)
+    first = [receiver.next() for _ in range(AT_ONCE)]
+    clock.advance(1000)
+    receiver.release.set()
+    late = [receiver.next() for _ in range(5)]
+    stamps = [{headers["webhook-timestamp"] for _, headers, _ in some} for some in (first, late)]
+    assert [{str(int(clock.now) - 1000)}, {str(int(clock.now))}] == stamps
 
 
 def test_a_test_sends_a_signed_sample_and_says_what_came_back(
