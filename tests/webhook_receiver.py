@@ -30,7 +30,7 @@ class Receiver:
         self._come.put(delivered)
         if delivered[0] == "/slow":
             self.waits.set()
-            self.release.wait(10)
+            self.release.wait(30)
         return self.status
 
 

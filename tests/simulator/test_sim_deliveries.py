@@ -71,7 +71,8 @@ def test_a_foreground_response_and_a_run_are_never_told() -> None:
     upstream.endpoint()
     upstream.response(background=False)
     thread = upstream.ask("threads.create")["id"]
-    upstream.ask("runs.create", {"assistant_id": "asst_sim-ok"}, thread_id=thread)
+    run = {"assistant_id": "asst_sim-ok", "background": True}
+    upstream.ask("runs.create", run, thread_id=thread)
     assert [] == upstream.arrivals()
     assert {"events": [], "tries": []} == upstream.told()
 
