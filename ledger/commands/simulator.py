@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from ledger.errors import CheckFailed, ConfigurationError, InvalidInput
 if TYPE_CHECKING:
     from ledger.fuzzing.campaign import Account
     from ledger.fuzzing.play import Played
+    from ledger.simulator import NewEndpoint
 
 sim = typer.Typer(help="A simulator of the upstream endpoints.", no_args_is_help=True)
 
@@ -36,6 +38,16 @@ def serve(
     seed: Annotated[int | None, typer.Option(help="Same seed, same ids and faults.")] = None,
     speed: Annotated[float | None, typer.Option(min=0.001, max=10_000)] = None,
     scenario: Annotated[str | None, typer.Option(help="A scenario in JSON or TOML.")] = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(help="Send the webhooks of responses here.")
+    ] = None,
+    webhook_secret_variable: Annotated[
+        str | None,
+        typer.Option(
+            help="The variable with the secret that signs them.",
+            show_default="OPENAI_WEBHOOK_SECRET",
+        ),
+    ] = None,
 ) -> None:
     """Serve until interrupted; prints the base URL on stdout."""
     need_simulator()
@@ -51,16 +63,40 @@ def serve(
     changes = {"seed": seed, "speed": speed}
     chosen = replace(chosen, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
 
+    endpoints = _endpoints(webhook_url, webhook_secret_variable)
+
     def ready(url: str) -> None:
         print(url, flush=True)
         say(f"export OPENAI_BASE_URL={url} OPENAI_API_KEY=sk-simulated")
 
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve_for_ever(host, port, chosen, ready))
+            asyncio.run(serve_for_ever(host, port, chosen, ready, endpoints))
     except OSError as error:
         raise InvalidInput(f"cannot listen on {host}:{port}: {error.strerror}") from None
     sys.stdout.flush()
+
+
+def _endpoints(url: str | None, variable: str | None) -> list[NewEndpoint]:
+    """The endpoint to begin with; what is said of a wrong one never shows its secret."""
+    from ledger.simulator import NewEndpoint
+
+    if url is None:
+        if variable is not None:
+            raise InvalidInput("--webhook-secret-variable needs --webhook-url")
+        return []
+    variable = variable or "OPENAI_WEBHOOK_SECRET"
+    secret = os.environ.get(variable)
+    if not secret:
+        raise ConfigurationError(
+            f"there is no webhook secret in {variable}",
+            hint=f"set {variable} to what the receiver checks with, or name another variable "
+            "with --webhook-secret-variable",
+        )
+    try:
+        return [NewEndpoint(url, secret)]
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 
 @sim.command()

@@ -7,7 +7,16 @@ mistake that a network and a provider can make, and tells afterwards what it rea
 from __future__ import annotations
 
 from .behaviours import CATALOGUE
+from .endpoints import NewEndpoint
 from .running import Simulator, serve
 from .scenario import Scenario, ScenarioError, load_scenario
 
-__all__ = ["CATALOGUE", "Scenario", "ScenarioError", "Simulator", "load_scenario", "serve"]
+__all__ = [
+    "CATALOGUE",
+    "NewEndpoint",
+    "Scenario",
+    "ScenarioError",
+    "Simulator",
+    "load_scenario",
+    "serve",
+]

@@ -18,10 +18,10 @@ def metadata_of(body: Mapping[str, Any]) -> Item:
     """The metadata of a request within its bounds: 16 pairs, keys of 64, values of 512."""
     metadata = body.get("metadata") or {}
     if not isinstance(metadata, dict):
-        raise _invalid("metadata", "invalid_type", "expected an object")
+        raise invalid("metadata", "invalid_type", "expected an object")
     if len(metadata) > _MOST_PAIRS:
         problem = f"expected at most {_MOST_PAIRS} properties, but got {len(metadata)}"
-        raise _invalid("metadata", "object_above_max_properties", problem)
+        raise invalid("metadata", "object_above_max_properties", problem)
     for key, value in metadata.items():
         _check_pair(key, value)
     return metadata
@@ -30,12 +30,12 @@ def metadata_of(body: Mapping[str, Any]) -> Item:
 def _check_pair(key: str, value: object) -> None:
     if len(key) > _LONGEST_KEY:
         problem = f"expected a key of at most {_LONGEST_KEY} characters, but got {len(key)}"
-        raise _invalid("metadata", "string_above_max_length", problem)
+        raise invalid("metadata", "string_above_max_length", problem)
     if not isinstance(value, str):
-        raise _invalid(f"metadata.{key}", "invalid_type", "expected a string")
+        raise invalid(f"metadata.{key}", "invalid_type", "expected a string")
     if len(value) > _LONGEST_VALUE:
         problem = f"expected at most {_LONGEST_VALUE} characters, but got {len(value)}"
-        raise _invalid(f"metadata.{key}", "string_above_max_length", problem)
+        raise invalid(f"metadata.{key}", "string_above_max_length", problem)
 
 
 def required_text(body: Mapping[str, Any], name: str) -> str:
@@ -49,7 +49,7 @@ def required_text(body: Mapping[str, Any], name: str) -> str:
             param=name,
         )
     if not isinstance(value, str):
-        raise _invalid(name, "invalid_type", "expected a string")
+        raise invalid(name, "invalid_type", "expected a string")
     return value
 
 
@@ -57,7 +57,7 @@ def list_of(body: Mapping[str, Any], name: str) -> list[Item]:
     """A list of objects that a request may bring."""
     value = body.get(name) or []
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _invalid(name, "invalid_type", "expected an array of objects")
+        raise invalid(name, "invalid_type", "expected an array of objects")
     return value
 
 
@@ -66,7 +66,7 @@ def tools_in(body: Mapping[str, Any]) -> list[Item]:
     tools = list_of(body, "tools")
     for function in functions_in(tools):
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise _invalid("tools", "invalid_type", "expected a name for each function")
+            raise invalid("tools", "invalid_type", "expected a name for each function")
     return tools
 
 
@@ -99,9 +99,10 @@ def _limit(text: str | None) -> int:
     if text is None:
         return _DEFAULT_LIMIT
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_LISTED:
-        raise _invalid("limit", "invalid_value", f"expected a number from 1 to {_MOST_LISTED}")
+        raise invalid("limit", "invalid_value", f"expected a number from 1 to {_MOST_LISTED}")
     return int(text)
 
 
-def _invalid(param: str, code: str, problem: str) -> Refusal:
+def invalid(param: str, code: str, problem: str) -> Refusal:
+    """The 400 of a parameter that is not as it must be."""
     return Refusal(400, f"Invalid '{param}': {problem}.", code=code, param=param)

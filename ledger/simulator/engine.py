@@ -5,11 +5,13 @@ Still without input or output; the server only carries what is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from . import ops_responses, ops_runs, ops_threads
+from . import ops_responses, ops_runs, ops_threads, ops_webhooks
 from .choosing import CREATES, Choice, choose, model_of
+from .deliveries import Try, Webhooks
+from .endpoints import NewEndpoint
 from .faults import Bucket, Fault, FaultPlan, Rule
 from .ids import chance, opaque
 from .journal import Journal, objects_of
@@ -40,6 +42,14 @@ HANDLERS: Mapping[str, Callable[[World, Query], Outcome]] = {
     "responses.delete": ops_responses.delete_response,
     "responses.cancel": ops_responses.cancel_response,
     "responses.input_items": ops_responses.list_input_items,
+    "webhook_endpoints.create": ops_webhooks.create_endpoint,
+    "webhook_endpoints.list": ops_webhooks.list_endpoints,
+    "webhook_endpoints.retrieve": ops_webhooks.retrieve_endpoint,
+    "webhook_endpoints.update": ops_webhooks.update_endpoint,
+    "webhook_endpoints.delete": ops_webhooks.delete_endpoint,
+    "webhook_endpoints.rotate_secret": ops_webhooks.rotate_secret,
+    "webhook_endpoints.test": ops_webhooks.test_endpoint,
+    "webhook_event_types.list": ops_webhooks.list_event_types,
 }
 _READS = frozenset(
     name for name in HANDLERS if name.endswith((".list", ".retrieve", ".input_items"))
@@ -60,12 +70,16 @@ _KEYS: Mapping[str, tuple[int, str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back: a body with its headers, and the fault that is to spoil it."""
+    """What goes back: a body with its headers, and the fault that is to spoil it.
+
+    ``sends`` is a try to make before; ``Engine.tested`` puts its result into the answer.
+    """
 
     status: int
     body: Item
     headers: Mapping[str, str]
     fault: Fault | None
+    sends: Try | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +94,14 @@ class Tried:
 class Engine:
     """A simulator without its network."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, endpoints: Sequence[NewEndpoint] = ()) -> None:
         self.scenario = scenario
+        self._endpoints = tuple(endpoints)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, as if just started."""
-        self._world = World(self.scenario)
+        self._world = World(self.scenario, self._endpoints)
         self._bucket = Bucket(self.scenario.requests_per_minute, self.scenario.speed)
         self._requests = 0
         self.journal = Journal()
@@ -104,9 +119,15 @@ class Engine:
         """What a run or response says, or will say, when it completes."""
         return self._world.jobs[job_id].answer
 
+    @property
+    def webhooks(self) -> Webhooks:
+        """The plan of deliveries; another one after a reset."""
+        return self._world.webhooks
+
     def answer(self, query: Query, authorization: str) -> Answer:
         """Decide about one request, and write down what came of it."""
         self._requests += 1
+        self.webhooks.advance(query.now)
         tried = self._try(query, authorization)
         answer = self._dress(tried)
         if query.operation in _READS:
@@ -115,6 +136,15 @@ class Engine:
             dropped = tried.fault is not None and tried.fault.kind == "drop"
             self.journal.write(self._entry(query, tried, None if dropped else answer.status))
         return answer
+
+    def tested(self, answer: Answer, status: int | None) -> Answer:
+        """The answer to a test of an endpoint, once the endpoint has answered or has not."""
+        if answer.status != 200:
+            return answer
+        if status is None:
+            refusal = Refusal(400, "The webhook endpoint did not answer.")
+            return replace(answer, status=refusal.status, body=refusal.body)
+        return replace(answer, body={**answer.body, "status_code": status})
 
     def _try(self, query: Query, authorization: str) -> Tried:
         model = model_of(self._world, query)
@@ -169,7 +199,8 @@ class Engine:
         if isinstance(result, Refusal) and result.retry_after is not None:
             headers["retry-after"] = f"{result.retry_after:.3f}".rstrip("0").rstrip(".")
             headers["retry-after-ms"] = str(round(result.retry_after * 1000))
-        return Answer(status, result.body, headers, tried.fault)
+        sends = tried.result.sends if isinstance(tried.result, Outcome) else None
+        return Answer(status, result.body, headers, tried.fault, sends)
 
     def _headers(self) -> dict[str, str]:
         seed, nth = self.scenario.seed, self._requests
@@ -214,7 +245,8 @@ def _why_refused(tried: Tried) -> Item:
 def _addressed(query: Query) -> tuple[str | None, str | None]:
     """The object and the parent that the address of a request names; a create has no object."""
     ids = query.ids
-    object_id = ids.get("run_id") or ids.get("response_id") or ids.get("assistant_id")
+    names = ("run_id", "response_id", "assistant_id", "webhook_endpoint_id")
+    object_id = next((ids[name] for name in names if name in ids), None)
     if object_id is None and query.operation == "threads.delete":
         return ids["thread_id"], None
     return object_id, ids.get("thread_id") or query.body.get("previous_response_id")

@@ -42,5 +42,9 @@ class Ids:
     def make(self, prefix: str) -> str:
         """The next identifier of a kind, such as ``run_…``."""
         self._made[prefix] += 1
+        return self.named(prefix, self._made[prefix])
+
+    def named(self, prefix: str, *name: object) -> str:
+        """The identifier of something that is named already, such as the event of an object."""
         length = self._length or (48 if prefix in _LONG else 24)
-        return f"{prefix}_{opaque(length, self._seed, prefix, self._made[prefix])}"
+        return f"{prefix}_{opaque(length, self._seed, prefix, *name)}"

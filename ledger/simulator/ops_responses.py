@@ -147,6 +147,7 @@ def cancel_response(world: World, query: Query) -> Outcome:
     status = job.status(query.now)
     if status not in FINAL:
         jobs.cancel(job, world.pace, query.now)
+        world.webhooks.expect(job)
     return Outcome(_body(job, query.now), job.id, job.parent_id, {"status_before": status})
 
 

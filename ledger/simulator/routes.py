@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _RUN = "/threads/{thread_id}/runs/{run_id}"
+_ENDPOINT = "/webhook_endpoints/{webhook_endpoint_id}"
 ROUTES: tuple[tuple[str, str, str], ...] = (
     ("POST", "/assistants", "assistants.create"),
     ("GET", "/assistants", "assistants.list"),
@@ -26,6 +27,14 @@ ROUTES: tuple[tuple[str, str, str], ...] = (
     ("DELETE", "/responses/{response_id}", "responses.delete"),
     ("POST", "/responses/{response_id}/cancel", "responses.cancel"),
     ("GET", "/responses/{response_id}/input_items", "responses.input_items"),
+    ("POST", "/webhook_endpoints", "webhook_endpoints.create"),
+    ("GET", "/webhook_endpoints", "webhook_endpoints.list"),
+    ("GET", _ENDPOINT, "webhook_endpoints.retrieve"),
+    ("POST", _ENDPOINT, "webhook_endpoints.update"),
+    ("DELETE", _ENDPOINT, "webhook_endpoints.delete"),
+    ("POST", _ENDPOINT + "/rotate_secret", "webhook_endpoints.rotate_secret"),
+    ("POST", _ENDPOINT + "/test", "webhook_endpoints.test"),
+    ("GET", "/webhook_event_types", "webhook_event_types.list"),
 )
 
 #: Every operation that a fault rule can name.

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from .endpoints import NewEndpoint
 from .engine import Engine
 from .scenario import Scenario, load_scenario, rules_from
 from .server import Server
@@ -31,9 +32,13 @@ async def serve(
     port: int,
     scenario: Scenario,
     ready: Callable[[str], None],
+    endpoints: Sequence[NewEndpoint] = (),
 ) -> None:
-    """Serve until cancelled; ``ready`` gets the base URL once requests are taken."""
-    await _serve(Engine(scenario), host, port, _wall_clock, ready)
+    """Serve until cancelled; ``ready`` gets the base URL once requests are taken.
+
+    ``endpoints`` get webhooks from the beginning.
+    """
+    await _serve(Engine(scenario, endpoints), host, port, _wall_clock, ready)
 
 
 async def _serve(
@@ -83,9 +88,10 @@ class Simulator:
         speed: float | None = None,
         port: int = 0,
         clock: Callable[[], float] = _wall_clock,
+        endpoints: Sequence[NewEndpoint] = (),
     ) -> Iterator[Simulator]:
         """Run one on the loopback interface; seed and speed override the scenario's."""
-        simulator = cls(Engine(_scenario(scenario, seed, speed)), clock, port)
+        simulator = cls(Engine(_scenario(scenario, seed, speed), endpoints), clock, port)
         try:
             yield simulator
         finally:
@@ -102,6 +108,10 @@ class Simulator:
     def objects(self) -> list[Item]:
         """Every run and response with its true state."""
         return self._ask(lambda: self._engine.objects(self._clock()))
+
+    def webhooks(self) -> dict[str, list[Item]]:
+        """Webhook ``events`` with their deliveries, and every one of the ``tries``."""
+        return self._ask(self._engine.webhooks.log.account)
 
     def replace_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Put other fault rules in force, written as in a scenario file."""

@@ -13,6 +13,9 @@ from typing import Any
 from .faults import FAULT_NAMES, Rule, parse_fault
 from .routes import OPERATIONS
 from .timeline import DURATIONS, Pace
+from .webhook_settings import LONGEST_RETRY_SECONDS, WebhookSettings
+
+_MOST_RETRIES = 100
 
 
 class ScenarioError(ValueError):
@@ -33,6 +36,7 @@ class Scenario:
     requests_per_minute: int | None = None
     durations: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[Rule, ...] = ()
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
 
     @classmethod
     def from_mapping(cls, data: object) -> Scenario:
@@ -138,6 +142,27 @@ def _rules(key: str, value: Any) -> tuple[Rule, ...]:
     return rules_from(value, key)
 
 
+def _waits(key: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_RETRIES:
+        raise ScenarioError(key, value, f"a list of at most {_MOST_RETRIES} waits in seconds")
+    seconds = _number(0, LONGEST_RETRY_SECONDS)
+    waits = tuple(seconds(f"{key}[{index}]", one) for index, one in enumerate(value))
+    if sum(waits) > LONGEST_RETRY_SECONDS:
+        raise ScenarioError(key, value, f"{LONGEST_RETRY_SECONDS} s (72 hours) or less in all")
+    return waits
+
+
+def _webhooks(key: str, value: Any) -> WebhookSettings:
+    table = _table(key, value, _WEBHOOK_FIELDS)
+    checked = {name: _WEBHOOK_FIELDS[name](f"{key}.{name}", one) for name, one in table.items()}
+    settings = WebhookSettings(**checked)
+    slow = settings.delay_p99
+    if slow is not None and not 0 < settings.delay <= slow:
+        expected = f"a number from the delay ({settings.delay:g}) up, and that above 0"
+        raise ScenarioError(f"{key}.delay_p99", slow, expected)
+    return settings
+
+
 _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "seed": _integer(-(2**63), 2**63 - 1),
     "speed": _number(0, 1e6, above=True),
@@ -146,6 +171,7 @@ _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "requests_per_minute": _or_null(_integer(1, 10**9)),
     "durations": _durations,
     "faults": _rules,
+    "webhooks": _webhooks,
 }
 _RULE_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "operation": _operation,
@@ -155,4 +181,13 @@ _RULE_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "after": _integer(0, 10**9),
     "fault": _text,
     "retry_after_s": _or_null(_number(0, 1e6)),
+}
+_WEBHOOK_FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
+    "loss": _number(0, 1),
+    "delay": _number(0, 1e6),
+    "delay_p99": _number(0, 1e6),
+    "duplicate": _number(0, 1),
+    "reorder": _number(0, 1),
+    "forged": _number(0, 100),
+    "retry_seconds": _waits,
 }

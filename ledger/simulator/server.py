@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from .engine import Answer, Engine
 from .refusals import Refusal
 from .routes import ROUTES
 from .scenario import ScenarioError, rules_from
+from .sender import Sender
 from .world import Query
 
 MOST_BYTES = 20 * 1024 * 1024
@@ -26,6 +27,7 @@ class Server:
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine = engine
         self._clock = clock
+        self._sender = Sender(lambda: engine.webhooks, clock)
 
     def app(self) -> web.Application:
         """The application with all its routes."""
@@ -34,9 +36,15 @@ class Server:
             app.router.add_route(method, "/v1" + path, self._handler(operation))
         app.router.add_get("/_sim/log", self._log)
         app.router.add_get("/_sim/objects", self._objects)
+        app.router.add_get("/_sim/webhooks", self._webhooks)
         app.router.add_post("/_sim/faults", self._faults)
         app.router.add_post("/_sim/reset", self._reset)
+        app.cleanup_ctx.append(self._sending)
         return app
+
+    async def _sending(self, _: web.Application) -> AsyncIterator[None]:
+        async with self._sender.working():
+            yield
 
     def _handler(self, operation: str) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -47,7 +55,13 @@ class Server:
                 options=dict(request.query),
                 body=await _json_object(request),
             )
+            plan = self._engine.webhooks
             answer = self._engine.answer(query, request.headers.get("Authorization", ""))
+            if request.method != "GET":
+                self._sender.wake()
+            if answer.sends is not None:
+                status = await self._sender.send(plan, answer.sends)
+                answer = self._engine.tested(answer, status)
             return await self._deliver(request, answer)
 
         return handle
@@ -80,6 +94,9 @@ class Server:
     async def _objects(self, _: web.Request) -> web.Response:
         return web.json_response({"objects": self._engine.objects(self._clock())})
 
+    async def _webhooks(self, _: web.Request) -> web.Response:
+        return web.json_response(self._engine.webhooks.log.account())
+
     async def _faults(self, request: web.Request) -> web.Response:
         rules = rules_from(await _json(request))
         self._engine.replace_faults(rules)
@@ -87,6 +104,7 @@ class Server:
 
     async def _reset(self, _: web.Request) -> web.Response:
         self._engine.reset()
+        self._sender.wake()
         return web.json_response({})
 
 

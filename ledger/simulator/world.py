@@ -13,6 +13,8 @@ from typing import Any
 
 from . import jobs
 from .behaviours import OK, Behaviour
+from .deliveries import Try, Webhooks
+from .endpoints import NewEndpoint
 from .ids import Ids
 from .jobs import Call, Job
 from .refusals import not_found
@@ -35,12 +37,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a request did: the body to answer, and what the log says of it."""
+    """What a request did: the body to answer, what the log says of it, and what it sends."""
 
     body: Item
     object_id: str | None = None
     parent_id: str | None = None
     detail: Item = field(default_factory=dict)
+    sends: Try | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,9 +68,10 @@ class Thread:
 class World:
     """The objects of one simulator."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, endpoints: Sequence[NewEndpoint] = ()) -> None:
         self.pace = scenario.pace
         self.ids = Ids(scenario.seed, scenario.id_length)
+        self.webhooks = Webhooks(scenario, self.ids, endpoints)
         self.assistants: dict[str, Record] = {}
         self.threads: dict[str, Thread] = {}
         self.jobs: dict[str, Job] = {}
@@ -159,6 +163,7 @@ class World:
         )
         jobs.begin(job, self.pace, self.next_calls(job, carries_on), query.now)
         self.jobs[job.id] = job
+        self.webhooks.expect(job)
         return job
 
     def next_calls(self, job: Job, last: Job | None) -> tuple[Call, ...]:

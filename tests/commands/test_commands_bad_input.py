@@ -288,3 +288,20 @@ def test_a_bad_scenario_is_refused(runward: CommandLine) -> None:
 
     assert "speeed" in refused(runward, "sim", "serve", "--scenario", "s.json", code=2)
     assert "nowhere" in refused(runward, "sim", "serve", "--scenario", "nowhere", code=2)
+
+
+def test_a_webhook_secret_is_named_but_never_shown(
+    runward: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulator takes it from a variable, and refuses one that anybody could guess."""
+    monkeypatch.delenv("OPENAI_WEBHOOK_SECRET", raising=False)
+    monkeypatch.setenv("WEAK_SECRET", "whsec_d2Vhaw==")
+    to = ("sim", "serve", "--webhook-url")
+    weak = ("--webhook-secret-variable", "WEAK_SECRET")
+
+    assert "OPENAI_WEBHOOK_SECRET" in refused(runward, *to, "https://example.com", code=4)
+    said = refused(runward, *to, "https://example.com", *weak, code=2)
+    assert "24 to 64 bytes" in said
+    assert "d2Vhaw" not in said
+    assert "https" in refused(runward, *to, "http://example.com", *weak, code=2)
+    assert "--webhook-url" in refused(runward, "sim", "serve", *weak, code=2)

@@ -213,7 +213,9 @@ def test_a_walk_through_every_endpoint_conforms(
     judged.responses.delete(response.id)
     with pytest.raises(openai.NotFoundError):
         judged.responses.retrieve(response.id)
-    assert replies.templates == {(method, path) for method, path, _ in ROUTES}
+    # The document is older than the endpoints of webhooks; those are judged by the strict SDK.
+    described = {(method, path) for method, path, _ in ROUTES if "/webhook" not in path}
+    assert replies.templates == described
 
 
 REFUSED_KEYS = {"sk-bad-1": 401, "sk-forbidden-1": 403, "sk-broke-1": 429}

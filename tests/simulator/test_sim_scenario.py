@@ -54,6 +54,14 @@ WRONG: list[tuple[object, str]] = [
     ),
     ({"faults": [{"fault": "html", "probability": 2}]}, "faults[0].probability is 2"),
     ({"faults": [{"fault": "html", "model": 5}]}, "faults[0].model is 5; expected a text"),
+    ({"webhooks": {"lost": 1}}, "webhooks: lost is 1; expected no such key; known: loss, delay"),
+    ({"webhooks": {"loss": 1.5}}, "webhooks.loss is 1.5; expected a number from 0 up to 1"),
+    ({"webhooks": {"forged": -1}}, "webhooks.forged is -1; expected a number from 0 up to 100"),
+    ({"webhooks": {"delay_p99": 0.5}}, "webhooks.delay_p99 is 0.5; expected a number from the"),
+    ({"webhooks": {"delay": 0, "delay_p99": 1}}, "webhooks.delay_p99 is 1.0; expected"),
+    ({"webhooks": {"retry_seconds": 5}}, "webhooks.retry_seconds is 5; expected a list of at"),
+    ({"webhooks": {"retry_seconds": ["x"]}}, "webhooks.retry_seconds[0] is 'x'; expected"),
+    ({"webhooks": {"retry_seconds": [2e5, 2e5]}}, "expected 259200 s (72 hours) or less in all"),
 ]
 
 
