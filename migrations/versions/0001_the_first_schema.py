@@ -493,6 +493,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_delivery_foreign",
+            ["received_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'foreign'"),
+            postgresql_where=sa.text("state = 'foreign'"),
+        )
         batch_op.create_index(batch_op.f("ix_delivery_object_id"), ["object_id"], unique=False)
         batch_op.create_index(
             "ix_delivery_parked",
