@@ -18,12 +18,14 @@ from ledger import clock, entropy
 from ledger.fuzzing import checks, evidence
 from ledger.fuzzing.console import Console
 from ledger.fuzzing.loop import Scheduler, VirtualClock
+from ledger.fuzzing.post import ENDPOINT, Post
 from ledger.fuzzing.process import Process
 from ledger.fuzzing.schedule import Break, Command, Crash, Jump, Pause, Schedule, Submit
 from ledger.fuzzing.seams import Mortal, unwatched
 from ledger.fuzzing.tooling import BOOKS, Effects
 from ledger.fuzzing.world import World
 from ledger.simulator.scenario import Scenario
+from ledger.simulator.webhook_settings import WebhookSettings
 
 LIMIT_SECONDS: Final = 3 * 86_400.0
 """Nothing that is asked for here may take longer than this, in virtual time."""
@@ -61,8 +63,17 @@ class Stage:
         self._rng = rng
         self.clock = VirtualClock()
         self.scheduler = Scheduler(self.clock, random.Random(rng.random()))  # noqa: S311
-        scenario = Scenario(seed=schedule.seed % 1_000_000, durations=DURATIONS)
-        self.world = World(self.scheduler, random.Random(rng.random()), scenario)  # noqa: S311
+        told = schedule.webhooks
+        scenario = Scenario(
+            seed=schedule.seed % 1_000_000,
+            durations=DURATIONS,
+            webhooks=told or WebhookSettings(),
+        )
+        endpoints = [ENDPOINT] if told else []
+        dice = random.Random(rng.random())  # noqa: S311 - a seed's choice
+        self.world = World(self.scheduler, dice, scenario, endpoints)
+        self.post = Post(self.world, self.scheduler, dice, self._receivers)
+        self.world.on_asked = self.post.look
         self.world.on_send = functools.partial(checks.on_send, self)
         self.effects = Effects(functools.partial(checks.on_effect, self))
         self.processes: list[Process] = []
@@ -157,8 +168,13 @@ class Stage:
                 self._path, mortal, scheduler=self.scheduler, world=self.world,
                 rng=random.Random(self._rng.random()),  # noqa: S311 - a seed's choice
                 toolbox=self.effects.toolbox, committed=self._committed,
+                covered=self.schedule.webhooks is not None,
             )
         )  # fmt: skip
+
+    def _receivers(self) -> list[Process]:
+        """The lives that a delivery can reach."""
+        return [p for p in self.processes if p.receiver is not None and not p.mortal.dead]
 
     def _on_point(self, mortal: Mortal, what: str) -> None:
         del what

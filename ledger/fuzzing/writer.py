@@ -56,6 +56,11 @@ class LoopWriter:
             self._committed()
         return result
 
+    def poke(self) -> None:
+        """Tell the reconciler of this life."""
+        if self.on_command is not None:
+            self.on_command()
+
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due and self._records:
             self._due = True

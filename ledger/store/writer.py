@@ -44,6 +44,10 @@ class Writer(Protocol):
         """Run one short transaction of its own. Raises DatabaseError."""
         ...
 
+    def poke(self) -> None:
+        """Tell a reconciler of this process that a command was committed through this writer."""
+        ...
+
 
 class _AsyncTicket:
     """Where one awaiting task gets its result: many are delivered by one call into its loop."""
