@@ -24,16 +24,22 @@ PATIENCE_SECONDS: Final = 15.0
 
 
 class Signer:
-    """The one secret that all lives hold."""
+    """The secrets that all lives hold."""
 
-    def __init__(self, secret: str = SECRET) -> None:
-        self._secret: SigningSecret = signing_secret(secret, "simulation")
+    def __init__(self) -> None:
+        self._secrets: list[SigningSecret] = []
+        self.add(SECRET)
+
+    def add(self, secret: str) -> None:
+        """Hold one more: the secret is being rotated."""
+        self._secrets.append(signing_secret(secret, "simulation"))
 
     def signer(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
         """Whose it is. Raises DeliveryRefused for a forgery."""
-        if signed_by(headers, body, [self._secret]) is None:
+        secret = signed_by(headers, body, self._secrets)
+        if secret is None:
             raise DeliveryRefused("forged", result=Receipt.forged)
-        return "default", self._secret.fingerprint
+        return "default", secret.fingerprint
 
 
 class Post:

@@ -71,7 +71,7 @@ class Process:
         rng: random.Random,
         toolbox: Callable[[Mortal], Toolbox],
         committed: Callable[[Process], None],
-        covered: bool = False,
+        signer: Signer | None = None,
     ) -> None:
         self.mortal, self.path = mortal, path
         self.loop = SimLoop(scheduler.clock)
@@ -80,7 +80,8 @@ class Process:
         self._committed = committed
         self.writer: LoopWriter | None = None
         self.receiver: Receiver | None = None
-        self._options = replace(OPTIONS, covered=COVERED if covered else frozenset())
+        self._signer = signer
+        self._options = replace(OPTIONS, covered=COVERED if signer else frozenset())
         self._task = self.loop.create_task(self._live())
         scheduler.add(self.loop)
 
@@ -102,7 +103,8 @@ class Process:
         )  # fmt: skip
         self.mortal.life_id = lambda: reconciler.heart.life.id
         await reconciler.begin()
-        self.receiver = Receiver(store, self.writer, Signer(), now)
+        if self._signer is not None:
+            self.receiver = Receiver(store, self.writer, self._signer, now)
         await reconciler.run(asyncio.Event())
 
     def receive(
