@@ -8,8 +8,8 @@ import pytest
 
 from ledger.fuzzing.regimes import REGIMES, Outcome, Regime, run
 
-RUNS = 16
-SPAN_SECONDS = 800.0
+RUNS = 24
+SPAN_SECONDS = 1_200.0
 POLLED, *TOLD = REGIMES
 
 
