@@ -158,7 +158,7 @@ class _Answering:
 
 
 class _Reading:
-    """Passes a body on, as far as it is not too large. Raises HTTPException, which routes answer."""
+    """Passes a body on. Raises HTTPException, which routes answer, where it is too large."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self._bytes = receive, 0
