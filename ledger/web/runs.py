@@ -20,6 +20,11 @@ from ledger.web.shapes import NUMBER_MAX, RunPath
 
 PAGE_MAX: Final = 1_000
 STREAM: Final = "text/event-stream"
+STREAMED: Final = {
+    "type": "object",
+    "description": "One server-sent event: its number, and the event (or the end) as JSON.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 Acting = Annotated[Ledger, Depends(acting_ledger)]
 
 
@@ -82,7 +87,7 @@ def show(ledger: Acting, run: RunPath) -> Response:
     responses={
         200: {
             "description": "A page; or, where a stream is asked for, one event after the other.",
-            "content": {STREAM: {"schema": {"type": "string"}}},
+            "content": {STREAM: {"schema": STREAMED}},
         },
         **problems(404, 429),
     },
