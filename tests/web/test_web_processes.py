@@ -155,16 +155,34 @@ def test_up_without_a_credential(start: Start) -> None:
 
 @SQLITE
 def test_the_port_of_the_environment(start: Start) -> None:
-    """PORT is what platforms set; a read-only service under a path reads, and that is all."""
+    """PORT is what platforms set; a read-only service reads, and that is all."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    serve = start("serve", "--read-only", "--root-path", "/ledger", PORT=str(port))
+    serve = start("serve", "--read-only", PORT=str(port))
     url = serve.url()
 
     assert f"http://127.0.0.1:{port}" == url
     assert 200 == ask(f"{url}/api/v1/runs")[0]
     assert 403 == ask(f"{url}/api/v1/runs", REQUEST)[0]
     assert 200 == ask(f"{url}/healthz")[0]
+
+
+@SQLITE
+def test_a_service_under_the_path_of_a_proxy(start: Start) -> None:
+    """The proxy takes the path away; what we say of ourselves has it, and no other route opens."""
+    serve = start("serve", "--port", "0", "--root-path", "/ledger/", OPENAI_API_KEY=KEY)
+    url = serve.url()
+    request = urllib.request.Request(
+        f"{url}/api/v1/runs",
+        json.dumps(REQUEST).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=SECONDS_MAX) as said:
+        assert "/ledger/api/v1/runs/1" == said.headers["location"]
+    assert 200 == ask(f"{url}/healthz")[0]
+    assert 404 == ask(f"{url}/ledger/healthz")[0]
+    wrong = start("serve", "--root-path", "ledger")
+    assert 2 == wrong.wait()
 
 
 @SQLITE
