@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +73,24 @@ def test_the_tour_can_be_followed(shell: dict[str, str], tmp_path: Path) -> None
 
     assert "21" in done.stdout.splitlines()
     assert "server_error" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_service_can_be_tried(shell: dict[str, str], tmp_path: Path) -> None:
+    """Started, asked, followed and ended, on a port that is free here."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    script = block("service").replace("8787", port)
+    # A program, not a function: those that a shell has in the background are not what it kills.
+    command = tmp_path / "runward"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ledger "$@"\n')
+    command.chmod(0o700)
+    path = f"{tmp_path}:{shell['PATH']}"
+    done = run(["bash", "-ec", script], {**shell, "PATH": path, "PORT": port}, tmp_path)
+
+    assert '"output_text":"21"' in done.stdout
+    assert 'event: end\ndata: {"status":"completed"}' in done.stdout
+    assert "runward_runs_submitted_total" in done.stdout
 
 
 def test_every_make_target_exists() -> None:
