@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    print_machine("webhooks: eight regimes, in virtual time")
+    print_machine("webhooks: eight regimes, in virtual time", rounds=1)
     lines, outcomes = [HEADINGS], []
     for regime in REGIMES:
         outcomes.append(run(regime, runs=given.runs, span=given.hours * 3_600, seed=given.seed))

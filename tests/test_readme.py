@@ -81,16 +81,38 @@ def test_the_service_can_be_tried(shell: dict[str, str], tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     script = block("service").replace("8787", port)
-    # A program, not a function: those that a shell has in the background are not what it kills.
-    command = tmp_path / "runward"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ledger "$@"\n')
-    command.chmod(0o700)
-    path = f"{tmp_path}:{shell['PATH']}"
-    done = run(["bash", "-ec", script], {**shell, "PATH": path, "PORT": port}, tmp_path)
+    done = program(script, {**shell, "PORT": port}, tmp_path)
 
     assert '"output_text":"21"' in done.stdout
     assert 'event: end\ndata: {"status":"completed"}' in done.stdout
     assert "runward_runs_submitted_total" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_webhooks_can_be_tried(shell: dict[str, str], tmp_path: Path) -> None:
+    """An upstream that tells, a receiver, and what came of it."""
+    script = block("webhooks")
+    for port in ("8787", "8789"):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            chosen = str(free.getsockname()[1])
+        script = script.replace(port, chosen)
+        if port == "8787":
+            script = f"export PORT={chosen}\n{script}"
+    done = program(script, shell, tmp_path)
+
+    assert any(line.endswith("21") for line in done.stdout.splitlines())
+    assert "notified" in done.stdout
+    assert "matched" in done.stdout
+
+
+def program(script: str, shell: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script that has `runward` in the background: a program, not a function, because those
+    that a shell has in the background are not what it kills."""
+    command = folder / "runward"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ledger "$@"\n')
+    command.chmod(0o700)
+    path = f"{folder}:{shell['PATH']}"
+    return run(["bash", "-ec", script], {**shell, "PATH": path}, folder)
 
 
 def test_every_make_target_exists() -> None:
