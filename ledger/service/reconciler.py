@@ -24,9 +24,11 @@ from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.claiming import Claimer
 from ledger.service.driver import Driver
 from ledger.service.entry import Agenda, ClockSteps, Entry
+from ledger.service.followers import Followers
 from ledger.service.heart import Heart, unexpected
 from ledger.service.housekeeping import Housekeeping
 from ledger.service.options import Options, Report
+from ledger.service.threads import hint_loop
 from ledger.service.tools import Toolbox
 from ledger.store import claims
 from ledger.store.hints import Hints, subscribe
@@ -69,6 +71,7 @@ class Reconciler:
         self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
         self.driver.commits.on_woken = lambda run_id: self.agenda.wake(run_id, clock())
         self.driver.on_account_back = self._wake_account
+        self.followers = Followers(store, writer, self.heart, clock=clock, rng=self._rng)
         self.agenda = Agenda()
         self._active: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -98,19 +101,21 @@ class Reconciler:
     async def begin(self) -> None:
         """Start the life: lock, row, position in the log."""
         await self.heart.begin()
+        await self.followers.begin()
         self._seen = self._store.read(newest_ids)
         now = self._clock()
         self._next_sweep = now
         self._next_review = now + timedelta(seconds=self._options.review_seconds)
         self._next_flush = now + timedelta(seconds=self._options.flush_seconds)
         loop = asyncio.get_running_loop()
-        poke = functools.partial(_poke, loop, self.hint)
+        poke = functools.partial(hint_loop, loop, self.hint)
         self._hints = subscribe(self._store, self._writer, poke)
 
     def hint(self) -> None:
         """Something may have changed: sweep soon. Only a hint; the sweep comes anyway."""
         self._hinted = True
         self._wake.set()
+        self.followers.wake()
 
     async def tick(self, now: datetime) -> Report:
         """One bounded pass: sweep if due, start what is due as far as concurrency allows."""
@@ -318,7 +323,8 @@ class Reconciler:
             for entry in list(self.agenda.entries.values()):
                 self.agenda.drop(entry)
 
-    async def _end(self, how: str) -> None:
+    async def _end(self, how: str, seconds: float = 0.0) -> None:
+        await self.followers.end(seconds)
         if self._hints is not None:
             await asyncio.to_thread(self._hints.close)
         await self.heart.end(how)
@@ -339,11 +345,5 @@ class Reconciler:
         with contextlib.suppress(DatabaseError):
             await self._flush(self._clock())
             await self._chores.seal_at_end(self._clock())
-        await self._end("drained")
+        await self._end("drained", self._options.grace_seconds)
         await self._accounts.close()
-
-
-def _poke(loop: asyncio.AbstractEventLoop, hint: Callable[[], None]) -> None:
-    """Pass a hint from the writer's thread; a loop that has ended needs none."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(hint)

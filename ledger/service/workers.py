@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import utcnow
 from ledger.providers import open_provider
 from ledger.service.accounts import Accounts
+from ledger.service.followers import Consumer
+from ledger.service.handlers import Handling
 from ledger.service.heart import new_life_id
 from ledger.service.options import Options
 from ledger.service.reconciler import Reconciler
@@ -47,7 +49,7 @@ def make_reconciler(
         version=program_version(),
         lease_seconds=settings.lease_seconds,
     )
-    return Reconciler(
+    reconciler = Reconciler(
         ledger.store,
         ledger.writer,
         Accounts(ledger.credentials, open_provider, ledger.redaction),
@@ -56,6 +58,13 @@ def make_reconciler(
         Options(only=only, **chosen),  # type: ignore[arg-type]
         clock=utcnow,
     )
+    reconciler.followers.consumers += consumers(ledger)
+    return reconciler
+
+
+def consumers(ledger: Ledger) -> list[Consumer]:
+    """To whom a life over this ledger passes on what happens."""
+    return [Handling(handler) for handler in ledger.toolbox.handlers.values()]
 
 
 def daemon_alive(store: Store) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -52,11 +53,13 @@ class Cursor:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """The next part of the log: what is passed on of it, each with the place behind it, and the
-    place behind all of it. `more` says that it was cut off at a limit."""
+    place behind all of it. `more` says that it was cut off at a limit, `blocked` that there are
+    events behind a transaction that is still running, somewhere on the server."""
 
     notices: tuple[tuple[Place, Notice], ...]
     end: Place
     more: bool
+    blocked: bool = False
 
 
 def begin(connection: sa.Connection, name: str, *, at: Place | None = None) -> None:
@@ -201,7 +204,7 @@ _NOTICES = sa.select(*_COLUMNS).join(RUN, RUN.c.id == EVENT.c.run_id).outerjoin(
 
 def page_after(connection: sa.Connection, place: Place, *, limit: int = PAGE_MAX) -> Page:
     """What comes behind a place, in order. Raises DatabaseError where the order is lost."""
-    statement = _NOTICES.where(_TOLD)
+    statement, blocked = _NOTICES.where(_TOLD), False
     if connection.dialect.name == "postgresql":
         oldest, newest = connection.exec_driver_sql(_OLDEST).one()
         if place.txid >= newest:
@@ -216,6 +219,8 @@ def page_after(connection: sa.Connection, place: Place, *, limit: int = PAGE_MAX
         statement = statement.where(where, EVENT.c.txid < oldest)
         statement = statement.order_by(EVENT.c.txid, EVENT.c.id)
         end = max(place, Place(oldest - 1, BEHIND_ALL))
+        beyond = sa.select(EVENT.c.id).where(EVENT.c.txid >= oldest).limit(1)
+        blocked = connection.execute(beyond).scalar() is not None
     else:
         end = max(place, end_of_log(connection))
         statement = statement.where(EVENT.c.id > place.event_id, EVENT.c.id <= end.event_id)
@@ -227,6 +232,7 @@ def page_after(connection: sa.Connection, place: Place, *, limit: int = PAGE_MAX
         notices=tuple((behind, notice) for behind, notice in told if notice is not None),
         end=told[-1][0] if more else end,
         more=more,
+        blocked=blocked,
     )
 
 
@@ -254,7 +260,7 @@ def _notice(row: Any) -> Notice | None:
         model=row.model,
         error_code=row.error_code or (detail.get("code") if row.trigger else None),
         why=detail.get("why") if row.kind == EventKind.attention else None,
-        tags=dict(row.tags or {}),
+        tags=MappingProxyType(dict(row.tags or {})),
     )
 
 
