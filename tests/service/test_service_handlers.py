@@ -17,6 +17,7 @@ from ledger import AsyncLedger, Ledger, Notice, on
 from ledger.errors import ConfigurationError
 from ledger.service.handlers import Handler
 from ledger.service.tools import Toolbox
+from ledger.store.following import Place, page_after
 
 
 def test_a_handler_is_told_of_its_events_alone(rig: Rig) -> None:
@@ -38,6 +39,7 @@ def test_what_happened_before_it_was_registered_is_not_told(rig: Rig) -> None:
     """A new handler starts at the present end of the log."""
     seen: list[int] = []
     rig.run()
+    rig.expect(lambda: not rig.ledger.store.read(lambda c: page_after(c, Place(0, 0))).blocked)
     rig.ledger.on("run.submitted", "run.completed")(lambda notice: seen.append(notice.run))
     later = rig.run()
 

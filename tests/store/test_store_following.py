@@ -27,8 +27,9 @@ def live(bench: Bench, *names: str) -> None:
         bench.committer.run(lambda c, life=life: bench.store.lives.begin(c, life, NOW))
 
 
-def follow(bench: Bench, name: str = "f", life: str = "me") -> bool:
+def follow(bench: Bench, name: str = "f", life: str = "me", *, whole: bool = True) -> bool:
     """Make a follower at the present end, and take it."""
+    read(bench, START, whole=whole)
     bench.committer.run(lambda c: following.begin(c, name))
     return bench.committer.run(lambda c: following.take(c, name, life))
 
@@ -173,7 +174,7 @@ def test_a_follower_that_begins_beside_an_open_transaction(bench: Bench) -> None
     batch = Batch(bench.store.ledger_id, bench.store.engine.dialect)
     with bench.store.engine.connect() as slow, slow.begin() as open_one:
         (early,) = batch.write(slow, [bench.submission()], NOW)
-        follow(bench)
+        follow(bench, whole=False)
         open_one.commit()
 
     run = early.facts.run.id  # type: ignore[union-attr]
