@@ -13,6 +13,7 @@ from ledger.commands import (
     demo,
     doctor,
     inspecting,
+    outbound,
     proving,
     runs,
     settling,
@@ -55,6 +56,7 @@ def flags(
 for module in (submit, runs, settling, inspecting, proving, daemon, doctor, demo):
     module.register(app)
 app.add_typer(tools.app, name="tools")
+app.add_typer(outbound.app, name="outbound")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ledger.clock import utcnow
 from ledger.core.policy import UNKNOWN_PRICE
 from ledger.service.accounts import FAMILIES, account_profile
+from ledger.service.doctor_following import passing_on
 from ledger.service.workers import daemon_alive
 from ledger.store import findings
 from ledger.store.claims import count_watched
@@ -46,6 +47,7 @@ def examine(ledger: Ledger) -> Iterator[Finding]:
         "runward list -q attention:true" if flagged else "",
     )
     yield from _unsettled(ledger)
+    yield from (Finding(*answer) for answer in passing_on(ledger))
     yield from _invariants(ledger)
 
 

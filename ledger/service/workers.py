@@ -12,6 +12,7 @@ from ledger.service.followers import Consumer
 from ledger.service.handlers import Handling
 from ledger.service.heart import new_life_id
 from ledger.service.options import Options
+from ledger.service.outbound import Sending, endpoints
 from ledger.service.reconciler import Reconciler
 from ledger.store.claims import owner_counts
 from ledger.store.lives import Life
@@ -58,13 +59,18 @@ def make_reconciler(
         Options(only=only, **chosen),  # type: ignore[arg-type]
         clock=utcnow,
     )
-    reconciler.followers.consumers += consumers(ledger)
+    reconciler.followers.consumers += consumers(ledger, role)
     return reconciler
 
 
-def consumers(ledger: Ledger) -> list[Consumer]:
-    """To whom a life over this ledger passes on what happens."""
-    return [Handling(handler) for handler in ledger.toolbox.handlers.values()]
+def consumers(ledger: Ledger, role: str) -> list[Consumer]:
+    """To whom a life over this ledger passes on what happens: to the handlers of its process, and
+    if it is a daemon to other systems. Raises ConfigurationError."""
+    found: list[Consumer] = [Handling(item) for item in ledger.toolbox.handlers.values()]
+    if role == "daemon":
+        to = endpoints(ledger.settings)
+        found += [Sending(one, ledger.store, ledger.writer, clock=utcnow) for one in to]
+    return found
 
 
 def daemon_alive(store: Store) -> bool:

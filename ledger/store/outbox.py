@@ -16,6 +16,7 @@ from ledger.store.tables import OutboxRow
 OUTBOX = table_of(OutboxRow)
 ERROR_CHARS_MAX: Final = 500
 ROWS_MAX: Final = 1_000
+PAGE: Final = 500
 
 
 def put(
@@ -134,13 +135,19 @@ def ids_since(connection: sa.Connection, endpoint: str, since: datetime) -> list
 def redeliver(connection: sa.Connection, ids: Sequence[int], now: datetime) -> int:
     """Have these sent again from their first try, under their old ids; returns how many."""
     again = {"state": OutboxState.waiting, "tries": 0, "next_at": now, "taken_at": None}
-    statement = sa.update(OUTBOX).where(OUTBOX.c.id.in_(ids)).values(**again)
-    return connection.execute(statement).rowcount
+    done = 0
+    for start in range(0, len(ids), PAGE):
+        page = OUTBOX.c.id.in_(ids[start : start + PAGE])
+        done += connection.execute(sa.update(OUTBOX).where(page).values(**again)).rowcount
+    return done
 
 
-def counts(connection: sa.Connection) -> dict[tuple[str, str], int]:
-    """How many rows there are, by (endpoint, state)."""
-    statement = sa.select(OUTBOX.c.endpoint, OUTBOX.c.state, sa.func.count()).group_by(
-        OUTBOX.c.endpoint, OUTBOX.c.state
+def given_up(connection: sa.Connection, since: datetime) -> dict[str, int]:
+    """How much was given up of what was written since then, by endpoint."""
+    statement = (
+        sa.select(OUTBOX.c.endpoint, sa.func.count())
+        .where(OUTBOX.c.state == OutboxState.given_up, OUTBOX.c.created_at >= since)
+        .group_by(OUTBOX.c.endpoint)
+        .order_by(OUTBOX.c.endpoint)
     )
-    return {(row[0], str(row[1])): row[2] for row in connection.execute(statement)}
+    return {row[0]: row[1] for row in connection.execute(statement)}

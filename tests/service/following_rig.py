@@ -56,6 +56,7 @@ class Walker:
         self.heart = Heart(
             bench.store, self.writer, Life(id=life, role="daemon", version="1"), lambda: self.now
         )
+        self.closing: list[Callable[[], Awaitable[None]]] = []
         self._loop = asyncio.new_event_loop()
         self.do(self.heart.begin())
 
@@ -92,6 +93,8 @@ class Walker:
 
     def close(self) -> None:
         """End the life, and give everything back."""
+        for close in self.closing:
+            self.do(close())
         self.do(self.heart.end("drained"))
         self.writer.close()
         self.do(self._loop.shutdown_default_executor())

@@ -213,7 +213,7 @@ def test_a_consumer_that_hangs_holds_up_no_run(rig: Rig, monkeypatch: pytest.Mon
     """Nor another consumer, nor the end of the life for longer than its bound."""
     told = Recorder()
     monkeypatch.setattr("ledger.service.followers.END_SECONDS_MAX", 0.1)
-    monkeypatch.setattr("ledger.service.workers.consumers", lambda _: [Stuck(), told])
+    monkeypatch.setattr("ledger.service.workers.consumers", lambda *_: [Stuck(), told])
     with rig.daemon():
         runs = [rig.submit() for _ in range(5)]
         rig.expect(lambda: all(rig.ledger.get(run).final for run in runs))
@@ -225,7 +225,7 @@ def test_a_consumer_that_hangs_holds_up_no_run(rig: Rig, monkeypatch: pytest.Mon
 def test_a_life_that_ends_passes_on_what_is_left(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """`daemon --once` and a wait do not leave the verdict to the next life."""
     told = Recorder(types=VERDICTS)
-    monkeypatch.setattr("ledger.service.workers.consumers", lambda _: [told])
+    monkeypatch.setattr("ledger.service.workers.consumers", lambda *_: [told])
 
     async def work() -> None:
         life = make_reconciler(rig.ledger, role="daemon")
