@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ledger.clock import utcnow
 from ledger.errors import ConfigurationError, DatabaseError
 from ledger.service.outbound import endpoints
+from ledger.service.tracing import demand_exporter, wanted
 from ledger.store import following, outbox
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def passing_on(ledger: Ledger) -> Iterator[Answer]:
     """Findings about what is passed on; none where nothing is."""
     for name in sorted(ledger.settings.outbound):
         yield _endpoint(ledger, name)
+    if wanted():
+        yield _traces()
     for row in ledger.store.read(following.followers):
         yield _follower(ledger, row.name)
     since = utcnow() - timedelta(days=GIVEN_UP_DAYS)
@@ -38,6 +41,14 @@ def _endpoint(ledger: Ledger, name: str) -> Answer:
     except ConfigurationError as error:
         return f"outbound {name}", False, error.message, error.hint or ""
     return f"outbound {name}", True, f"{to.url}: {', '.join(sorted(to.types))}", ""
+
+
+def _traces() -> Answer:
+    try:
+        demand_exporter()
+    except ConfigurationError as error:
+        return "traces", False, error.message, error.hint or ""
+    return "traces", True, "exported as OTEL_EXPORTER_OTLP_ENDPOINT says", ""
 
 
 def _follower(ledger: Ledger, name: str) -> Answer:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ledger.core.passing_on import Notice, NoticeType, judge_types
+from ledger.core.redaction import redact_text
 from ledger.core.retrying import SENDING
 from ledger.core.signing import PREFIX, SECRET_BYTES_MIN, read_secret, sign
 from ledger.errors import ConfigurationError
@@ -241,7 +242,7 @@ class Sending(Consumer):
         now, tries = self._clock(), row.tries + 1
         error, next_at = None, None
         if not answer.taken:
-            error = answer.error or f"it answered {answer.status}"
+            error = redact_text(answer.error or f"it answered {answer.status}")
             if not final:
                 next_at = SENDING.next_at(now, tries=tries, spread=self._rng.random())
             if next_at is not None and answer.retry_after_seconds is not None:

@@ -14,6 +14,7 @@ from ledger.service.heart import new_life_id
 from ledger.service.options import Options
 from ledger.service.outbound import Sending, endpoints
 from ledger.service.reconciler import Reconciler
+from ledger.service.tracing import tracing
 from ledger.store.claims import owner_counts
 from ledger.store.lives import Life
 from ledger.store.store import Store
@@ -70,6 +71,7 @@ def consumers(ledger: Ledger, role: str) -> list[Consumer]:
     if role == "daemon":
         to = endpoints(ledger.settings)
         found += [Sending(one, ledger.store, ledger.writer, clock=utcnow) for one in to]
+        found += tracing(ledger.store)
     return found
 
 

@@ -11,7 +11,6 @@ from command_line import CommandLine, assert_clear
 from hook_receiver import Receiver, receiving
 from support import SQLITE
 
-
 pytestmark = [SQLITE, pytest.mark.usefixtures("sim")]
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 CONFIG = """
