@@ -35,6 +35,8 @@ class Receiver:
 
     url: str = ""
     got: list[Received] = field(default_factory=list)
+    cut: int = 0
+    """How many answers were not read to their end."""
     answer: Callable[[Received], tuple[int, dict[str, str], bytes]] = lambda _: (204, {}, b"")
 
     def say(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -69,6 +71,7 @@ def receiving() -> Iterator[Receiver]:
                 self.end_headers()
                 self.wfile.write(body)
             except OSError:
+                receiver.cut += 1
                 self.close_connection = True
 
         def log_message(self, *_: object) -> None:

@@ -188,9 +188,9 @@ class Ledger(Operations):
     def on(
         self, *events: str, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> Callable[[Callable[[Notice], Any] | Handler], Handler]:
-        """Have a function told of events from now on, as `ledger.on` says, while this process
-        drives runs: by a wait, or as a daemon. What it missed while no process of its name drove
-        it is told then. Raises ConfigurationError, DatabaseError.
+        """Have a function told of events from now on, as the decorator `on` says, by the waits of
+        this process that drive runs and begin after this. What happens while none does is told
+        by the next one. Raises ConfigurationError, DatabaseError.
         """
         mark = on(*events, timeout_seconds=timeout_seconds)
 

@@ -86,7 +86,7 @@ def test_a_notice_cannot_be_changed(rig: Rig) -> None:
     assert [FrozenInstanceError, AttributeError] == problems
 
 
-@pytest.mark.parametrize("kind", ["raises", "exits", "hangs"])
+@pytest.mark.parametrize("kind", ["raises", "exits", "exits on the loop", "hangs"])
 def test_a_bad_handler_is_tried_again_and_holds_up_nothing(
     rig: Rig, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,7 +101,10 @@ def test_a_bad_handler_is_tried_again_and_holds_up_nothing(
             sys.exit(3)
         never.wait()
 
-    rig.ledger.on("run.completed", timeout_seconds=0.2)(bad)
+    async def leave(notice: Notice) -> None:
+        sys.exit(3)
+
+    rig.ledger.on("run.completed", timeout_seconds=0.2)(leave if "loop" in kind else bad)
     rig.ledger.on("run.completed")(lambda notice: good.append(notice.run))
     with caplog.at_level(logging.WARNING), rig.daemon():
         run = rig.submit()
@@ -113,6 +116,7 @@ def test_a_bad_handler_is_tried_again_and_holds_up_nothing(
     assert {
         "raises": "ValueError: no:",
         "exits": "sys.exit(3)",
+        "exits on the loop": "SystemExit: 3",
         "hangs": "it did not end within 0.2 s",
     }[kind] in said
     assert "0123456789abcdef" not in said + caplog.text

@@ -15,7 +15,7 @@ from openai import InvalidWebhookSignatureError, OpenAI
 from service_rig import MakeRig, StartDaemon
 from support import Bench, later
 
-from ledger.clock import rest
+from ledger.clock import monotonic, rest, wait_until
 from ledger.core.passing_on import VERDICTS
 from ledger.errors import ConfigurationError
 from ledger.service.outbound import Endpoint, Sending, endpoints
@@ -195,6 +195,7 @@ def test_a_long_answer_is_not_read(bench: Bench, walk: MakeWalker, hook: Receive
     life.run(follower)
 
     assert "taken" == row(bench, "state")
+    assert wait_until(lambda: hook.cut == 1, seconds=20)
 
 
 def test_no_answer_is_a_failure_with_a_bound(
@@ -210,7 +211,9 @@ def test_no_answer_is_a_failure_with_a_bound(
     follower = life.follow(sending(life, hook, timeout_seconds=0.1))
     hook.answer = hang
     bench.completed()
+    started = monotonic()
     life.run(follower)
+    assert monotonic() - started < 10
     never.set()
 
     assert ("waiting", "no answer within 0.1 s") == (row(bench, "state"), row(bench, "last_error"))
