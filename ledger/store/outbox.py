@@ -151,3 +151,10 @@ def given_up(connection: sa.Connection, since: datetime) -> dict[str, int]:
         .order_by(OUTBOX.c.endpoint)
     )
     return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def forget(connection: sa.Connection, before: datetime) -> None:
+    """Drop rows that were written before; some at a time, from the oldest on."""
+    oldest = sa.select(OUTBOX.c.id).order_by(OUTBOX.c.id).limit(PAGE)
+    statement = sa.delete(OUTBOX).where(OUTBOX.c.id.in_(oldest), OUTBOX.c.created_at < before)
+    connection.execute(statement)
