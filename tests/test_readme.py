@@ -67,6 +67,26 @@ def test_the_shell_line_gives_it_too(shell: dict[str, str], tmp_path: Path) -> N
     assert "4" == done.stdout.strip()
 
 
+def test_the_handler_is_told(shell: dict[str, str], tmp_path: Path) -> None:
+    """By the wait that drives."""
+    done = run([sys.executable, "-c", block("handler")], shell, tmp_path)
+
+    assert "run.failed bad:2 server_error" == done.stdout.strip()
+
+
+def test_the_endpoint_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keys are known, and its values are good."""
+    from ledger.service.outbound import endpoints
+    from ledger.settings import load_settings
+
+    (tmp_path / "runward.toml").write_text(block("outbound"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRM_WEBHOOK_SECRET", "whsec_" + "QUJD" * 8)
+    (to,) = endpoints(load_settings())
+
+    assert ("crm", {"run.completed", "run.failed"}) == (to.name, set(to.types))
+
+
 def test_the_tour_can_be_followed(shell: dict[str, str], tmp_path: Path) -> None:
     """Every command of the tour works, in order."""
     done = run(["bash", "-ec", RUNWARD + block("tour")], shell, tmp_path)

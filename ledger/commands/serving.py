@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from ledger.service.ledger import Ledger
-    from ledger.service.progress import TimedReconciler
+    from ledger.service.reconciler import Reconciler
     from ledger.web.service import Service
 
 PATH_MAX = 200
@@ -127,7 +127,7 @@ def _service(
     listener: socket.socket,
     *,
     read_only: bool = False,
-    reconciler: TimedReconciler | None = None,
+    reconciler: Reconciler | None = None,
 ) -> Service:
     from ledger.web.gate import is_loopback
     from ledger.web.service import Service

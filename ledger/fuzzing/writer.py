@@ -36,6 +36,7 @@ class LoopWriter:
         self._due = False
         self.on_foreign_commit: Callable[[], None] | None = None
         self.on_command: Callable[[], None] | None = None
+        self.on_written: list[Callable[[], None]] = []
 
     async def commit(self, record: Record) -> Result:
         """Commit a record with the next batch."""

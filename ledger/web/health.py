@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from ledger.service.progress import AGE_SECONDS_MAX
+from ledger.service.options import AGE_SECONDS_MAX
 from ledger.web import shapes
 from ledger.web.exposition import registry_of
 from ledger.web.problems import Answer
