@@ -42,13 +42,13 @@ class SqsQueue:
         self.name = url.rstrip("/").rpartition("/")[2]
         self._client = _client(url)
 
-    def receive(self, seconds: int = POLL_SECONDS) -> list[Message]:
-        """Up to BATCH_MAX messages, waiting so long for the first."""
+    def receive(self, seconds: int | None = None) -> list[Message]:
+        """Up to BATCH_MAX messages, waiting so long for the first; POLL_SECONDS by default."""
         reply = self._call(
             "receive_message",
             QueueUrl=self.url,
             MaxNumberOfMessages=BATCH_MAX,
-            WaitTimeSeconds=seconds,
+            WaitTimeSeconds=POLL_SECONDS if seconds is None else seconds,
         )
         return [
             Message(id=item["MessageId"], receipt=item["ReceiptHandle"], body=item["Body"])
@@ -100,7 +100,8 @@ def _client(url: str) -> Any:
         retries={"total_max_attempts": 1, "mode": "standard"},
     )
     try:
-        return boto3.client("sqs", region_name=_region(url), config=config)
+        # A session of its own: the shared one keeps the credentials of its first use.
+        return boto3.Session().client("sqs", region_name=_region(url), config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"SQS: {error}", hint="export AWS_REGION=…") from None
 
