@@ -68,6 +68,11 @@ def open_inbox(ledger: Ledger) -> Inbox:
         raise ConfigurationError(
             "no queue is named", hint="--queue-url URL, or RUNWARD_SQS_QUEUE_URL"
         )
+    if settings.sqs_queue_url == settings.sqs_dead_letter_url:
+        raise ConfigurationError(
+            "the queue is its own dead letter queue: what is refused would come round for ever",
+            hint="name another one, or none",
+        )
     keyring = Keyring(settings)
     if not keyring.profiles:
         # Else every message would be a forgery, and end among the dead letters.

@@ -107,7 +107,8 @@ def test_the_queue_may_be_configured(
 def test_what_is_missing_is_said(
     runward: CommandLine, queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No queue, no library, no such queue, no credential, no secret: each is named."""
+    """No queue, no library, no such queue, no credential, no secret: each is named. Nor may a
+    queue be its own dead letters."""
 
     def refused(*arguments: str) -> str:
         said = runward("webhook", "drain-sqs", *arguments)
@@ -115,6 +116,7 @@ def test_what_is_missing_is_said(
         return said.err
 
     assert "--queue-url" in refused()
+    assert "for ever" in refused("--queue-url", queues.url, "--dead-letter-url", queues.url)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "boto3", None)
         assert "pip install 'runward[sqs]'" in refused("--queue-url", queues.url)
