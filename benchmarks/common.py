@@ -84,12 +84,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
 
 
-def print_machine(title: str) -> None:
+def print_machine(title: str, *, rounds: int = ROUNDS) -> None:
     """What the numbers depend on, and nothing that names the machine."""
+    how = f"medians of {rounds} runs" if rounds > 1 else "one run"
     print(
         f"{title}: {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}, {platform.system()} {platform.machine()}, "
-        f"one fdatasync {sync_milliseconds():.2f} ms, medians of {ROUNDS} runs"
+        f"one fdatasync {sync_milliseconds():.2f} ms, {how}"
     )
 
 

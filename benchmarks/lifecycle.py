@@ -158,7 +158,7 @@ async def drive(ledger: Ledger, seconds: float, in_flight: int) -> float:
     """Runs a second, with every run checked afterwards."""
     provider = InstantProvider()
     life = make_life(ledger, provider, Options(concurrency=in_flight))
-    life.agenda = agenda = CountingAgenda()
+    life.holdings.agenda = agenda = CountingAgenda()
     await life.begin()
     stop = asyncio.Event()
     running = asyncio.create_task(life.run(stop))

@@ -96,7 +96,7 @@ async def live(life: Reconciler, runs: int, *, first: bool) -> None:
 
 def has_all(life: Reconciler, runs: int, *, confirmed: bool) -> bool:
     """Whether the agenda holds every run; for the first life, also that all were created."""
-    entries = life.agenda.entries
+    entries = life.holdings.agenda.entries
     if len(entries) < runs or not confirmed:
         return len(entries) >= runs
     return all(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ledger.core.anchor import Anchor
     from ledger.core.model import Run
+    from ledger.core.passing_on import Notice
     from ledger.errors import (
         Conflict,
         ForkedLedger,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from ledger.service.async_ledger import AsyncLedger
+    from ledger.service.handlers import Handler, on
     from ledger.service.ledger import Ledger
     from ledger.service.tools import Tool, ToolCall, tool
     from ledger.service.transactional import TransactionalCall
@@ -36,7 +38,10 @@ _HOMES = {
     "Ledger": "ledger.service.ledger",
     "AsyncLedger": "ledger.service.async_ledger",
     "Anchor": "ledger.core.anchor",
+    "Handler": "ledger.service.handlers",
+    "Notice": "ledger.core.passing_on",
     "Run": "ledger.core.model",
+    "on": "ledger.service.handlers",
     "Tool": "ledger.service.tools",
     "ToolCall": "ledger.service.tools",
     "TransactionalCall": "ledger.service.transactional",
@@ -48,12 +53,14 @@ __all__ = [
     "AsyncLedger",
     "Conflict",
     "ForkedLedger",
+    "Handler",
     "InvalidInput",
     "LeaseLost",
     "Ledger",
     "MissingCredential",
     "NotAllowed",
     "NotFound",
+    "Notice",
     "Run",
     "RunFailed",
     "RunLost",
@@ -63,6 +70,7 @@ __all__ = [
     "ToolCall",
     "TransactionalCall",
     "WaitTimeout",
+    "on",
     "tool",
 ]
 

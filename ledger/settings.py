@@ -71,6 +71,24 @@ class Profile(BaseModel):
         return self.result_retention_seconds or RETENTION_SECONDS.get(provider)
 
 
+class Outbound(BaseModel):
+    """An endpoint of yours that is told what happens to runs, by signed webhooks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(max_length=2_000)
+    events: tuple[str, ...] = (
+        "run.completed",
+        "run.incomplete",
+        "run.failed",
+        "run.expired",
+        "run.cancelled",
+    )
+    secret_variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """The *name* of the variable that holds the signing secret, whsec_…"""
+    timeout_seconds: float = Field(default=10.0, ge=0.1, le=120.0)
+
+
 APART = ("RUNWARD_TEST_", "RUNWARD_DEMO_")
 """What our own tests and the demo say to each other."""
 
@@ -112,6 +130,7 @@ class Settings(BaseSettings):
     """The queue that a Lambda function puts webhook deliveries on, where there is one."""
     sqs_dead_letter_url: str | None = Field(default=None, pattern=QUEUE_URL, max_length=2_048)
     profiles: dict[str, Profile] = Field(default_factory=dict)
+    outbound: dict[str, Outbound] = Field(default_factory=dict)
     concurrency: int = Field(default=64, ge=1, le=10_000)
     lease_seconds: float = Field(default=30.0, ge=3.0, le=3_600.0)
     settle_seconds: float = Field(default=30.0, ge=0.0, le=3_600.0)
@@ -232,6 +251,9 @@ def _check_keys(path: Path) -> None:
     for name, profile in content.get("profiles", {}).items():
         if isinstance(profile, Mapping):
             _refuse_unknown(profile, set(Profile.model_fields), f"{path}: [profiles.{name}]")
+    for name, endpoint in content.get("outbound", {}).items():
+        if isinstance(endpoint, Mapping):
+            _refuse_unknown(endpoint, set(Outbound.model_fields), f"{path}: [outbound.{name}]")
 
 
 def _refuse_unknown(content: Mapping[str, Any], known: set[str], place: str) -> None:

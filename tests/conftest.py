@@ -28,7 +28,7 @@ settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile("steady")
 
 SERVER_VARIABLE = "RUNWARD_TEST_POSTGRES_URL"
-SCRUBBED = ("OPENAI_", "RUNWARD_", "DATABASE_URL")
+SCRUBBED = ("OPENAI_", "RUNWARD_", "DATABASE_URL", "OTEL_")
 
 
 def pytest_configure() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,12 +67,72 @@ def test_the_shell_line_gives_it_too(shell: dict[str, str], tmp_path: Path) -> N
     assert "4" == done.stdout.strip()
 
 
+def test_the_handler_is_told(shell: dict[str, str], tmp_path: Path) -> None:
+    """By the wait that drives."""
+    done = run([sys.executable, "-c", block("handler")], shell, tmp_path)
+
+    assert "run.failed bad:2 server_error" == done.stdout.strip()
+
+
+def test_the_endpoint_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keys are known, and its values are good."""
+    from ledger.service.outbound import endpoints
+    from ledger.settings import load_settings
+
+    (tmp_path / "runward.toml").write_text(block("outbound"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRM_WEBHOOK_SECRET", "whsec_" + "QUJD" * 8)
+    (to,) = endpoints(load_settings())
+
+    assert ("crm", {"run.completed", "run.failed"}) == (to.name, set(to.types))
+
+
 def test_the_tour_can_be_followed(shell: dict[str, str], tmp_path: Path) -> None:
     """Every command of the tour works, in order."""
     done = run(["bash", "-ec", RUNWARD + block("tour")], shell, tmp_path)
 
     assert "21" in done.stdout.splitlines()
     assert "server_error" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_service_can_be_tried(shell: dict[str, str], tmp_path: Path) -> None:
+    """Started, asked, followed and ended, on a port that is free here."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    script = block("service").replace("8787", port)
+    done = program(script, {**shell, "PORT": port}, tmp_path)
+
+    assert '"output_text":"21"' in done.stdout
+    assert 'event: end\ndata: {"status":"completed"}' in done.stdout
+    assert "runward_runs_submitted_total" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_webhooks_can_be_tried(shell: dict[str, str], tmp_path: Path) -> None:
+    """An upstream that tells, a receiver, and what came of it."""
+    script = block("webhooks")
+    for port in ("8787", "8789"):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            chosen = str(free.getsockname()[1])
+        script = script.replace(port, chosen)
+        if port == "8787":
+            script = f"export PORT={chosen}\n{script}"
+    done = program(script, shell, tmp_path)
+
+    assert any(line.endswith("21") for line in done.stdout.splitlines())
+    assert "notified" in done.stdout
+    assert "matched" in done.stdout
+
+
+def program(script: str, shell: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script that has `runward` in the background: a program, not a function, because those
+    that a shell has in the background are not what it kills."""
+    command = folder / "runward"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ledger "$@"\n')
+    command.chmod(0o700)
+    path = f"{folder}:{shell['PATH']}"
+    return run(["bash", "-ec", script], {**shell, "PATH": path}, folder)
 
 
 def test_every_make_target_exists() -> None:

@@ -14,6 +14,7 @@ from ledger.commands import (
     doctor,
     inbox,
     inspecting,
+    outbound,
     proving,
     runs,
     serving,
@@ -59,6 +60,7 @@ def flags(
 for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, demo):
     module.register(app)
 app.add_typer(tools.app, name="tools")
+app.add_typer(outbound.app, name="outbound")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")

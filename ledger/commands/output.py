@@ -136,13 +136,13 @@ def _cell(value: object) -> str:
     return text.replace("\n", "\\n").encode("utf-8", "replace").decode()
 
 
-def confirm(action: str, sample: Sequence[str], *, yes: bool) -> None:
-    """Ask before more than one run is changed. Off a terminal, `--yes` is the only consent."""
+def confirm(action: str, sample: Sequence[str], *, yes: bool, what: str = "runs") -> None:
+    """Ask before more than one thing is changed. Off a terminal, `--yes` is the only consent."""
     if yes or len(sample) <= 1:
         return
     shown = ", ".join(sample[:5]) + (", …" if len(sample) > 5 else "")
     if not sys.stdin.isatty():
-        raise InvalidInput(f"{action} {len(sample)} runs ({shown})", hint="add --yes to do it")
+        raise InvalidInput(f"{action} {len(sample)} {what} ({shown})", hint="add --yes to do it")
     import typer
 
-    typer.confirm(f"{action} {len(sample)} runs ({shown})?", abort=True, err=True)
+    typer.confirm(f"{action} {len(sample)} {what} ({shown})?", abort=True, err=True)

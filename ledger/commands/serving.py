@@ -19,7 +19,7 @@ from ledger.commands.daemon import (
 )
 from ledger.commands.opening import opened
 from ledger.commands.output import say
-from ledger.errors import ConfigurationError, RunwardError
+from ledger.errors import ConfigurationError, InvalidInput
 
 if TYPE_CHECKING:
     import socket
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from ledger.service.ledger import Ledger
-    from ledger.service.progress import TimedReconciler
+    from ledger.service.reconciler import Reconciler
     from ledger.web.service import Service
 
+PATH_MAX = 200
 Host = Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1.")]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65_535, help="Port; 8787. 0 takes a free one.")
@@ -55,9 +56,10 @@ def serve(
     second one ends at once.
     """
     _need_web()
+    prefix = _prefix(root_path)
     with opened(host=host, port=port) as ledger, _listening(ledger) as listener:
         set_log_level(ledger)
-        asyncio.run(_serve(ledger, listener, root_path, read_only=read_only))
+        asyncio.run(_serve(ledger, listener, prefix, read_only=read_only))
 
 
 def up(
@@ -78,6 +80,7 @@ def up(
     _need_web()
     from ledger.settings import load_settings
 
+    prefix = _prefix(root_path)
     module = tools or load_settings(database_url=None).tools
     given = {"host": host, "port": port, "concurrency": concurrency, "lease_seconds": lease_seconds}
     given["sqs_queue_url"] = sqs_queue
@@ -85,7 +88,17 @@ def up(
         demand_credential(ledger)
         with _listening(ledger) as listener:
             set_log_level(ledger)
-            asyncio.run(_up(ledger, listener, root_path))
+            asyncio.run(_up(ledger, listener, prefix))
+
+
+def _prefix(root_path: str) -> str:
+    """The path of a proxy as it is put before ours. Raises InvalidInput."""
+    prefix = root_path.rstrip("/")
+    if prefix and (
+        not prefix.startswith("/") or not prefix.isprintable() or len(prefix) > PATH_MAX
+    ):
+        raise InvalidInput(f"a root path is written /runward, not {root_path[:80]!r}")
+    return prefix
 
 
 def _need_web() -> None:
@@ -122,7 +135,7 @@ def _service(
     listener: socket.socket,
     *,
     read_only: bool = False,
-    reconciler: TimedReconciler | None = None,
+    reconciler: Reconciler | None = None,
 ) -> Service:
     from ledger.web.gate import is_loopback
     from ledger.web.service import Service
@@ -208,13 +221,9 @@ async def _drive_and_answer(
         await stop.wait()
         service.draining = True
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for part in (drive(), answer(), announce()):
-                group.create_task(part)
-    except* RunwardError as errors:
-        # One line for the user, as everywhere.
-        raise errors.exceptions[0] from None
+    async with asyncio.TaskGroup() as group:
+        for part in (drive(), answer(), announce()):
+            group.create_task(part)
 
 
 def _greet(name: str, ledger: Ledger, listener: socket.socket) -> None:

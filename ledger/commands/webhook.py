@@ -121,20 +121,21 @@ def _print_live(row: dict[str, Any], form: Format) -> None:
 @app.command("test")
 def try_receiver(
     url: Annotated[
-        str, typer.Option(help="The receiver.")
-    ] = "http://127.0.0.1:8787/webhooks/openai",
+        str | None, typer.Option(help="The receiver; by default the one configured here.")
+    ] = None,
 ) -> None:
     """Sign a delivery with our own secret and send it to our own receiver."""
-    from ledger.service.webhook_test import send_test
+    from ledger.service.webhook_test import own_receiver, send_test
 
     with opened() as ledger:
-        status, said = send_test(ledger, State.profile, url)
+        place = url or own_receiver(ledger)
+        status, said = send_test(ledger, State.profile, place)
     if status != 200:
         raise RunwardError(
-            f"{url} answered {status}: {said}",
+            f"{place} answered {status}: {said}",
             hint="401 means that the receiver holds another secret than this shell",
         )
-    say(f"{url} took it: {said}")
+    say(f"{place} took it: {said}")
 
 
 @endpoint.command("list")

@@ -52,7 +52,8 @@ def trouble_is_news(look: Look, now: datetime) -> bool:
 
 
 def covered_seconds(age_seconds: float) -> float:
-    """Seconds to the next look where webhooks tell of the end: 5 s, x2, cap 60 s."""
+    """Seconds to the next look where webhooks tell of the end: 5 s, x2, cap 60 s. The age is that
+    of the object: what comes before its end is nothing to hurry for."""
     wait = COVERED_START_SECONDS + max(age_seconds, 0.0) * (COVERED_FACTOR - 1.0)
     return min(wait, COVERED_CAP_SECONDS)
 

@@ -64,7 +64,7 @@ def _term(part: str, now: datetime) -> Term:
     if any("*" in value[:-1] for value in values):
         raise InvalidInput(f"{part!r}: a * may only end a value")
     _check(part, name, values)
-    value = _moment(values[0], now) if name == "since" else None
+    value = read_moment(values[0], now) if name == "since" else None
     return Term(name=name, values=values, negated=negated, value=value)
 
 
@@ -76,7 +76,8 @@ def _check(part: str, name: str, values: tuple[str, ...]) -> None:
         raise InvalidInput(f"{part!r}: a status is one of {', '.join(State)}")
 
 
-def _moment(text: str, now: datetime) -> datetime:
+def read_moment(text: str, now: datetime) -> datetime:
+    """An instant from an age such as 2h, or from an ISO date. Raises InvalidInput."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

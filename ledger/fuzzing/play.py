@@ -8,7 +8,7 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ from ledger import clock, entropy
 from ledger.fuzzing import checks, evidence
 from ledger.fuzzing.console import Console
 from ledger.fuzzing.loop import Scheduler, VirtualClock
+from ledger.fuzzing.post import ENDPOINT, Post, Signer
 from ledger.fuzzing.process import Process
 from ledger.fuzzing.schedule import Break, Command, Crash, Jump, Pause, Schedule, Submit
 from ledger.fuzzing.seams import Mortal, unwatched
 from ledger.fuzzing.tooling import BOOKS, Effects
 from ledger.fuzzing.world import World
 from ledger.simulator.scenario import Scenario
+from ledger.simulator.webhook_settings import WebhookSettings
 
 LIMIT_SECONDS: Final = 3 * 86_400.0
 """Nothing that is asked for here may take longer than this, in virtual time."""
@@ -55,14 +57,25 @@ class Played:
 class Stage:
     """One play in the making."""
 
+    durations: Mapping[str, float] = DURATIONS
+
     def __init__(self, schedule: Schedule, folder: Path) -> None:
         self.schedule, self.folder = schedule, folder
         rng = random.Random(f"play:{schedule.seed}")  # noqa: S311 - a seed's choice
         self._rng = rng
         self.clock = VirtualClock()
         self.scheduler = Scheduler(self.clock, random.Random(rng.random()))  # noqa: S311
-        scenario = Scenario(seed=schedule.seed % 1_000_000, durations=DURATIONS)
-        self.world = World(self.scheduler, random.Random(rng.random()), scenario)  # noqa: S311
+        told = schedule.webhooks
+        scenario = Scenario(
+            seed=schedule.seed % 1_000_000,
+            durations=self.durations,
+            webhooks=told or WebhookSettings(),
+        )
+        endpoints, self.signer = [ENDPOINT] if told else [], Signer()
+        dice = random.Random(rng.random())  # noqa: S311 - a seed's choice
+        self.world = World(self.scheduler, dice, scenario, endpoints)
+        self.post = Post(self.world, self.scheduler, dice, self.receivers)
+        self.world.on_asked = self.post.look
         self.world.on_send = functools.partial(checks.on_send, self)
         self.effects = Effects(functools.partial(checks.on_effect, self))
         self.processes: list[Process] = []
@@ -157,8 +170,13 @@ class Stage:
                 self._path, mortal, scheduler=self.scheduler, world=self.world,
                 rng=random.Random(self._rng.random()),  # noqa: S311 - a seed's choice
                 toolbox=self.effects.toolbox, committed=self._committed,
+                signer=self.signer if self.schedule.webhooks else None,
             )
         )  # fmt: skip
+
+    def receivers(self) -> list[Process]:
+        """The lives that a delivery can reach."""
+        return [p for p in self.processes if p.receiver is not None and not p.mortal.dead]
 
     def _on_point(self, mortal: Mortal, what: str) -> None:
         del what
@@ -214,7 +232,7 @@ def template() -> bytes:
     """An empty ledger, the same for every play."""
     from ledger.store.store import Store
 
-    with tempfile.TemporaryDirectory() as folder, _seeded("template", VirtualClock()):
+    with tempfile.TemporaryDirectory() as folder, seeded("template", VirtualClock()):
         path = Path(folder) / "ledger.db"
         store = Store.open(f"sqlite:///{path}")
         with store.engine.connect() as connection:
@@ -226,7 +244,7 @@ def template() -> bytes:
 
 
 @contextmanager
-def _seeded(seed: object, time: VirtualClock) -> Iterator[None]:
+def seeded(seed: object, time: VirtualClock) -> Iterator[None]:
     source = random.Random(f"entropy:{seed}").randbytes  # noqa: S311 - the point of a simulation
     with clock.use(time), entropy.use(source):
         yield
@@ -264,7 +282,7 @@ def play(schedule: Schedule) -> Played:
     template()
     with tempfile.TemporaryDirectory(dir=base) as folder, _overheard() as complaints:
         stage = Stage(schedule, Path(folder))
-        with _seeded(schedule.seed, stage.clock):
+        with seeded(schedule.seed, stage.clock):
             try:
                 stage.play()
                 stage.problems += [*checks.after(stage), *complaints.found]

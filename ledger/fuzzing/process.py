@@ -6,12 +6,15 @@ import asyncio
 import functools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ledger import clock
 from ledger.core.intent import AccountProfile
+from ledger.errors import DatabaseError, DeliveryRefused
 from ledger.fuzzing.loop import Scheduler, SimLoop
+from ledger.fuzzing.post import Signer
 from ledger.fuzzing.seams import Mortal, SimLives, attach, mortal_clock
 from ledger.fuzzing.world import KEY, World
 from ledger.fuzzing.writer import LoopWriter
@@ -19,6 +22,7 @@ from ledger.providers.inprocess import open_in_process
 from ledger.service.accounts import FAMILIES, Accounts, Credential
 from ledger.service.heart import new_life_id
 from ledger.service.options import Options
+from ledger.service.receiving import Receiver
 from ledger.service.reconciler import Reconciler
 from ledger.service.tools import Toolbox
 from ledger.store.engine import open_engine
@@ -27,6 +31,7 @@ from ledger.store.store import Store
 
 URL: Final = "https://upstream.test/v1"
 LEASE_SECONDS: Final = 60.0
+COVERED: Final = frozenset({"default"})
 OPTIONS: Final = Options(
     concurrency=8, sweep_seconds=5.0, review_seconds=20.0, flush_seconds=60.0, seal_seconds=15.0
 )
@@ -66,6 +71,7 @@ class Process:
         rng: random.Random,
         toolbox: Callable[[Mortal], Toolbox],
         committed: Callable[[Process], None],
+        signer: Signer | None = None,
     ) -> None:
         self.mortal, self.path = mortal, path
         self.loop = SimLoop(scheduler.clock)
@@ -73,6 +79,9 @@ class Process:
         self._toolbox = toolbox
         self._committed = committed
         self.writer: LoopWriter | None = None
+        self.receiver: Receiver | None = None
+        self._signer = signer
+        self._options = replace(OPTIONS, covered=COVERED if signer else frozenset())
         self._task = self.loop.create_task(self._live())
         scheduler.add(self.loop)
 
@@ -89,12 +98,34 @@ class Process:
         )
         life = Life(id=new_life_id(), role="daemon", version="sim", lease_seconds=LEASE_SECONDS)
         reconciler = Reconciler(
-            store, self.writer, accounts, self._toolbox(self.mortal), life, OPTIONS,
+            store, self.writer, accounts, self._toolbox(self.mortal), life, self._options,
             clock=now, rng=random.Random(self._rng.random()),  # noqa: S311 - a seed's choice
         )  # fmt: skip
         self.mortal.life_id = lambda: reconciler.heart.life.id
         await reconciler.begin()
+        if self._signer is not None:
+            self.receiver = Receiver(store, self.writer, self._signer, now)
         await reconciler.run(asyncio.Event())
+
+    def receive(
+        self, headers: dict[str, str], body: bytes, answered: Callable[[int], None]
+    ) -> None:
+        """A delivery reaches this life; a life that dies over it never answers."""
+        self.loop.create_task(self._receive(headers, body, answered))
+
+    async def _receive(
+        self, headers: dict[str, str], body: bytes, answered: Callable[[int], None]
+    ) -> None:
+        assert self.receiver is not None
+        status = 200
+        try:
+            await self.receiver.receive(headers, body)
+        except DeliveryRefused:
+            status = 400
+        except DatabaseError:
+            status = 503
+        self.mortal.point("answer")
+        answered(status)
 
     @property
     def ended(self) -> BaseException | str | None:

@@ -9,12 +9,13 @@ from typing import Final
 from ledger.fuzzing.play import Played, play
 from ledger.fuzzing.schedule import Act, Break, Command, Crash, Pause, Schedule, Submit
 from ledger.fuzzing.world import Fault
+from ledger.simulator.webhook_settings import WebhookSettings
 
 POLICY: Final = {"deadline": 60, "settle_seconds": 10}
 
 
-def _story(*acts: Submit | Command | Break) -> Schedule:
-    return Schedule(seed=1, acts=acts)
+def _story(*acts: Submit | Command | Break, webhooks: WebhookSettings | None = None) -> Schedule:
+    return Schedule(seed=1, acts=acts, webhooks=webhooks)
 
 
 def _submit(
@@ -47,6 +48,14 @@ SCENARIOS: Final = {
     ),
     "ambiguous-response": _story(
         _submit(policy={"on_unknown": "recreate=1"}), Break(request=1, fault=Fault.error_after)
+    ),
+    "told-by-webhook": _story(
+        _submit(model="sim-slow"), webhooks=WebhookSettings(duplicate=1.0, forged=1.0)
+    ),
+    "adopted-by-webhook": _story(
+        _submit(policy={"settle_seconds": 50}),
+        Break(request=1, fault=Fault.lost_reply),
+        webhooks=WebhookSettings(),
     ),
 }
 """By name; each is played without a crash first, which tells how many points it has."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ledger.fuzzing.world import Fault
+from ledger.simulator.webhook_settings import WebhookSettings
 
 MODELS: Final = (
     "sim-ok", "sim-ok", "sim-instant", "sim-tool", "sim-tools", "sim-tool-chain", "sim-slow",
@@ -88,6 +89,8 @@ class Schedule:
     seed: int
     lives: int = 1
     acts: tuple[Act, ...] = ()
+    webhooks: WebhookSettings | None = None
+    """How deliveries fare; None where upstream sends none."""
 
     def without(self, index: int) -> Schedule:
         """The same with one act less."""
@@ -95,7 +98,7 @@ class Schedule:
 
     def lines(self) -> list[str]:
         """The acts, a line each."""
-        return [f"lives={self.lives}", *(str(act) for act in self.acts)]
+        return [f"lives={self.lives} webhooks={self.webhooks}", *(str(act) for act in self.acts)]
 
 
 def schedule_of(seed: int) -> Schedule:
@@ -116,7 +119,21 @@ def schedule_of(seed: int) -> Schedule:
     ]
     if rng.random() < 0.2:
         acts.append(Jump(at=rng.uniform(0, 60), seconds=rng.choice((-120.0, -10.0, 120.0))))
-    return Schedule(seed=seed, lives=rng.choice((1, 1, 2, 3)), acts=tuple(acts))
+    lives = rng.choice((1, 1, 2, 3))
+    return Schedule(seed=seed, lives=lives, acts=tuple(acts), webhooks=_webhooks(rng))
+
+
+def _webhooks(rng: random.Random) -> WebhookSettings | None:
+    """Half of the plays have webhooks, and those have all that can be wrong with them."""
+    if rng.random() < 0.5:
+        return None
+    return WebhookSettings(
+        loss=rng.choice((0.0, 0.3, 1.0)),
+        delay=rng.choice((0.1, 0.6, 5.0)),
+        duplicate=rng.choice((0.0, 0.5)),
+        reorder=rng.choice((0.0, 0.5)),
+        forged=rng.choice((0.0, 1.0)),
+    )
 
 
 def _point(rng: random.Random) -> int:

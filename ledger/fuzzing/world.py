@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 from ledger.fuzzing.loop import START, Scheduler
 from ledger.fuzzing.seams import Mortal
 from ledger.providers.inprocess import Answered, Asked, BrokenOffError, NeverSentError
+from ledger.simulator.endpoints import NewEndpoint
 from ledger.simulator.engine import Engine
 from ledger.simulator.routes import ROUTES
 from ledger.simulator.scenario import Scenario
@@ -80,9 +81,16 @@ class Request:
 class World:
     """Upstream and the way to it."""
 
-    def __init__(self, scheduler: Scheduler, rng: random.Random, scenario: Scenario) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        rng: random.Random,
+        scenario: Scenario,
+        endpoints: Sequence[NewEndpoint] = (),
+    ) -> None:
         self.scheduler, self._rng = scheduler, rng
-        self.engine = Engine(scenario)
+        self.engine = Engine(scenario, endpoints)
+        self.on_asked: Callable[[], None] = _unasked
         self.faults: dict[int, Fault] = {}
         self.requests = 0
         self.struck: Counter[Fault] = Counter()
@@ -187,9 +195,14 @@ class World:
             operation=operation, now=self.now(), ids=ids, options=dict(asked.query), body=body
         )
         answer = self.engine.answer(query, asked.authorization)
+        self.on_asked()
         return Answered(
             status=answer.status, body=json.dumps(answer.body).encode(), headers=answer.headers
         )
+
+
+def _unasked() -> None:
+    """Nobody waits for what a request brings about."""
 
 
 def _unseen(mortal: Mortal, asked: Asked) -> None:

@@ -36,6 +36,7 @@ class LoopWriter:
         self._due = False
         self.on_foreign_commit: Callable[[], None] | None = None
         self.on_command: Callable[[], None] | None = None
+        self.on_written: list[Callable[[], None]] = []
 
     async def commit(self, record: Record) -> Result:
         """Commit a record with the next batch."""
@@ -55,6 +56,11 @@ class LoopWriter:
         if changes:
             self._committed()
         return result
+
+    def poke(self) -> None:
+        """Tell the reconciler of this life."""
+        if self.on_command is not None:
+            self.on_command()
 
     def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._due and self._records:

@@ -13,7 +13,9 @@ from typing import Any, Self
 from ledger.clock import pause
 from ledger.core.anchor import Anchor
 from ledger.core.model import Run
+from ledger.core.passing_on import Notice
 from ledger.core.restart_plan import RestartPlan
+from ledger.service.handlers import TIMEOUT_SECONDS, Handler
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
 from ledger.store.verify import Verified
@@ -44,6 +46,12 @@ class AsyncLedger:
     async def close(self) -> None:
         """See Ledger.close."""
         await asyncio.to_thread(self.sync.close)
+
+    def on(
+        self, *events: str, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> Callable[[Callable[[Notice], Any] | Handler], Handler]:
+        """See Ledger.on. One short write, so it belongs where the program begins."""
+        return self.sync.on(*events, timeout_seconds=timeout_seconds)
 
     async def submit(self, *, key: str | None = None, **request: Any) -> Run:
         """See Ledger.submit."""

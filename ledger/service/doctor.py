@@ -11,6 +11,7 @@ from ledger.clock import utcnow
 from ledger.core.policy import UNKNOWN_PRICE
 from ledger.errors import ConfigurationError
 from ledger.service.accounts import FAMILIES, account_profile
+from ledger.service.doctor_following import passing_on
 from ledger.service.keyring import Keyring
 from ledger.service.webhooks import coverage
 from ledger.service.workers import daemon_alive
@@ -53,6 +54,7 @@ def examine(ledger: Ledger) -> Iterator[Finding]:
         "runward list -q attention:true" if flagged else "",
     )
     yield from _unsettled(ledger)
+    yield from (Finding(*answer) for answer in passing_on(ledger))
     yield from _invariants(ledger)
 
 

@@ -160,8 +160,11 @@ def look_after(
     if not isinstance(outcome, Observed):
         due = now if news else after_failure(now, failures=2, retry_after_seconds=None, spread=0.5)
         return replace(counted, next_at=due, failures=0, last=now)
-    changed = facts.remote(outcome.n).changed_at
+    remote = facts.remote(outcome.n)
     told = look.told is not None and (now - look.told).total_seconds() < TOLD_SECONDS
+    covered = covered and not told and facts.run.cancel_requested_at is None
+    # Deliveries tell of ends alone: that it has begun is no reason to look more often.
+    changed = remote.sent_at if covered and remote.sent_at else remote.changed_at
     due = next_look(
         now,
         changed_at=max(changed or now, look.told) if told and look.told else changed,
@@ -169,7 +172,7 @@ def look_after(
         fixed=facts.run.policy.poll_seconds,
         tail=facts.run.final,
         spread=spread,
-        covered=covered and not told and facts.run.cancel_requested_at is None,
+        covered=covered,
     )
     seen = replace(counted, failures=0, last=now, seen=now)
     return replace(seen, next_at=in_time(due, now, fetch_by(facts, seen)))

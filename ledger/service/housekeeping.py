@@ -8,12 +8,14 @@ from typing import Final
 from ledger.errors import DatabaseError
 from ledger.service.anchoring import seal_some
 from ledger.service.usage import Usage
+from ledger.store.outbox import forget as forget_outbox
 from ledger.store.store import Store, add_usage, forget_batches
 from ledger.store.webhook_stats import forget_foreign
 from ledger.store.writer import Writer
 
-LIVES_DAYS: Final = 90
-"""So long the row of an ended life says where and in which version it ran."""
+KEPT_DAYS: Final = 90
+"""So long the row of an ended life says where and in which version it ran, and the outbox what was
+passed on."""
 FOREIGN_DAYS: Final = 7
 """So long deliveries about other programs' objects are kept."""
 SEALS_AT_ONCE: Final = 5
@@ -34,7 +36,7 @@ class Housekeeping:
     async def tidy(self, now: datetime) -> None:
         """Write the calls made, and drop what nobody needs any more."""
         rows = self._usage.take()
-        before, old = now - timedelta(hours=1), now - timedelta(days=LIVES_DAYS)
+        before, old = now - timedelta(hours=1), now - timedelta(days=KEPT_DAYS)
         try:
             await self._writer.transact(lambda c: add_usage(c, rows))
         except DatabaseError:
@@ -44,6 +46,7 @@ class Housekeeping:
         await self._writer.transact(lambda c: self._store.lives.forget(c, old))
         strange = now - timedelta(days=FOREIGN_DAYS)
         await self._writer.transact(lambda c: forget_foreign(c, strange))
+        await self._writer.transact(lambda c: forget_outbox(c, old))
 
     async def seal_if_due(self, now: datetime) -> None:
         """Make some seals when it is time; the rest at the next call."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ledger.clock import monotonic
 from ledger.core.notices import Receipt
@@ -16,6 +16,14 @@ from ledger.settings import Settings
 
 log = logging.getLogger("runward")
 RELOAD_SECONDS: Final = 1.0
+
+
+class Signer(Protocol):
+    """Who knows the secrets that deliveries are signed with."""
+
+    def signer(self, headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
+        """The profile whose secret signed it, and its fingerprint. Raises DeliveryRefused."""
+        ...
 
 
 class Keyring:

@@ -14,6 +14,7 @@ from ledger.core.anchor import Anchor
 from ledger.core.decide.missing import LOST
 from ledger.core.explain import explain
 from ledger.core.model import Facts, Run
+from ledger.core.passing_on import Notice
 from ledger.core.query import parse_query
 from ledger.core.request import judge_number
 from ledger.core.results import output_text
@@ -26,6 +27,7 @@ from ledger.errors import (
 from ledger.service.accounts import Credential
 from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.handle import Handle
+from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
@@ -33,6 +35,7 @@ from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, next_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
+from ledger.store.following import begin as begin_following
 from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of
 from ledger.store.records import Record, Rejected, Result, Submission, Written
 from ledger.store.store import Store, ensure_account
@@ -71,7 +74,7 @@ class Ledger(Operations):
         cls,
         url: str | None = None,
         *,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Handler] | Toolbox = (),
         profile: str = "default",
         actor: str = "python",
         migrate: bool = False,
@@ -86,8 +89,9 @@ class Ledger(Operations):
         loaded = load_settings(database_url=url, **settings)
         loaded.profile(profile)
         redaction = Redaction.load(loaded.redact)
+        toolbox = tools if isinstance(tools, Toolbox) else Toolbox(tools)
         store = Store.open(loaded.database_url, migrate=migrate, direct_url=loaded.direct_url)
-        return cls(store, loaded, Toolbox(tools), actor=actor, profile=profile, redaction=redaction)
+        return cls(store, loaded, toolbox, actor=actor, profile=profile, redaction=redaction)
 
     def __enter__(self) -> Self:
         return self
@@ -202,6 +206,23 @@ class Ledger(Operations):
                 )
             ).result()
         return self._accounts[provider, profile_name]
+
+    def on(
+        self, *events: str, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> Callable[[Callable[[Notice], Any] | Handler], Handler]:
+        """Have a function told of events from now on, as the decorator `on` says, by the waits of
+        this process that drive runs and begin after this. What happens while none does is told
+        by the next one. Raises ConfigurationError, DatabaseError.
+        """
+        mark = on(*events, timeout_seconds=timeout_seconds)
+
+        def make(function: Callable[[Notice], Any] | Handler) -> Handler:
+            handler = mark(function)
+            self.toolbox.handle(handler)
+            self.writer.run(lambda c: begin_following(c, PREFIX + handler.name)).result()
+            return handler
+
+        return make
 
     # -- reading ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,10 @@ class Options:
     only: tuple[int, ...] | None = None
     covered: frozenset[str] = frozenset()
     """The profiles whose runs upstream sends webhooks about."""
+
+
+AGE_SECONDS_MAX: Final = max(2 * Options().sweep_seconds, 10.0)
+"""A life that has not come round for so long hangs, or its database does."""
 
 
 @dataclass(slots=True)

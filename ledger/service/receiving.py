@@ -22,11 +22,11 @@ from ledger.core.delivery import (
 from ledger.core.notices import Receipt
 from ledger.core.redaction import redact_bytes
 from ledger.errors import DatabaseError, DeliveryRefused
-from ledger.service.keyring import Keyring
+from ledger.service.keyring import Signer
 from ledger.service.parking import FIRST_SECONDS
 from ledger.store.deliveries import Intake, add_receipts
 from ledger.store.store import Store
-from ledger.store.writer import ThreadWriter
+from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
 BATCH_MAX: Final = 200
@@ -40,7 +40,7 @@ class Receiver:
     """Takes deliveries for one ledger, in one event loop."""
 
     def __init__(
-        self, store: Store, writer: ThreadWriter, keyring: Keyring, clock: Callable[[], datetime]
+        self, store: Store, writer: Writer, keyring: Signer, clock: Callable[[], datetime]
     ) -> None:
         self._writer, self._keyring, self._clock = writer, keyring, clock
         self._intake = Intake(store.engine.dialect)

@@ -13,29 +13,28 @@ import functools
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from ledger.core.model import Facts
-from ledger.core.pacing import Look
+from ledger.clock import monotonic
 from ledger.errors import DatabaseError
 from ledger.service.accounts import Accounts
 from ledger.service.claiming import Claimer
 from ledger.service.coverage import Coverage
 from ledger.service.driver import Driver
-from ledger.service.entry import Agenda, ClockSteps, Entry
+from ledger.service.entry import ClockSteps, Entry
+from ledger.service.followers import Followers
 from ledger.service.heart import Heart, unexpected
+from ledger.service.holdings import Holdings
 from ledger.service.housekeeping import Housekeeping
 from ledger.service.notices import Notices
 from ledger.service.options import Options, Report
 from ledger.service.parking import Parking
-from ledger.service.tasks import beside, poke
+from ledger.service.tasks import beside
+from ledger.service.threads import hint_loop
 from ledger.service.tools import Toolbox
-from ledger.store import claims
 from ledger.store.hints import Hints, subscribe
 from ledger.store.lives import Life
-from ledger.store.queries import newest_ids, news_since, one
 from ledger.store.store import Store
 from ledger.store.writer import Writer
 
@@ -64,6 +63,7 @@ class Reconciler:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self.heart = Heart(store, writer, life, clock)
         self._claimer = Claimer(store, writer, self.heart, options)
+        self.holdings = Holdings(store, accounts, self.heart, self._claimer, clock)
         self._coverage = Coverage(store, writer, options.covered, accounts.records)
         self.driver = Driver(
             store, writer, accounts, toolbox, self.heart, self._coverage, options,
@@ -72,16 +72,15 @@ class Reconciler:
         parking = Parking(store, writer, accounts, self.driver.usage, self._rng)
         self._notices = Notices(self._coverage, parking, clock)
         self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
-        self.driver.commits.on_woken = lambda run_id: self.agenda.wake(run_id, clock())
-        self.driver.on_account_back = self._wake_account
-        self._coverage.on_gap = self._wake_profile
-        self.agenda = Agenda()
+        self.driver.commits.on_woken = lambda n: self.holdings.agenda.wake(n, clock())
+        self.driver.on_account_back = self.holdings.wake_account
+        self._coverage.on_gap = self.holdings.wake_profile
+        self.followers = Followers(store, writer, self.heart, clock=clock, rng=self._rng)
         self._active: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._hinted = True
         self._next_sweep = self._next_review = self._next_flush = datetime.min
-        self._seen = (0, 0)
-        self._rebirths = 0
+        self._passed_at: float | None = None
         self._steps = ClockSteps()
         self._hints: Hints | None = None
 
@@ -90,54 +89,62 @@ class Reconciler:
         """How many runs are being driven at this moment."""
         return len(self._active)
 
+    @property
+    def age_seconds(self) -> float | None:
+        """Seconds since the last pass that went well; None before the first."""
+        return None if self._passed_at is None else monotonic() - self._passed_at
+
     def idle(self) -> bool:
         """Whether nothing is due or under way."""
-        due = self.agenda.next_due()
+        due = self.holdings.agenda.next_due()
         swept = self._next_sweep > self._clock() and not self._hinted
         return swept and not self._active and (due is None or due > self._clock())
 
     def empty(self) -> bool:
         """Whether every run that this life owned has a verdict and is settled."""
         swept = self._next_sweep > self._clock() and not self._hinted
-        return swept and not self._active and not self.agenda.entries
+        return swept and not self._active and not self.holdings.agenda.entries
 
     async def begin(self) -> None:
         """Start the life: lock, row, position in the log."""
         await self.heart.begin()
-        self._seen = self._store.read(newest_ids)
+        await self.followers.begin()
+        self.holdings.begin()
         now = self._clock()
         self._next_sweep = now
         self._next_review = now + timedelta(seconds=self._options.review_seconds)
         self._next_flush = now + timedelta(seconds=self._options.flush_seconds)
-        hint = functools.partial(poke, asyncio.get_running_loop(), self.hint)
+        hint = functools.partial(hint_loop, asyncio.get_running_loop(), self.hint)
         self._hints = subscribe(self._store, self._writer, hint)
 
     def hint(self) -> None:
         """Something may have changed: sweep soon. Only a hint; the sweep comes anyway."""
         self._hinted = True
         self._wake.set()
+        self.followers.wake()
 
     async def tick(self, now: datetime) -> Report:
         """One bounded pass: sweep if due, start what is due as far as concurrency allows."""
         report = Report()
         self._mind_clock(now)
-        self._mind_rebirth()
+        self.holdings.mind_rebirth()
         self._start_due(now, report)
         if self._hinted or now >= self._next_sweep:
             await self._sweep(now, report)
         if now >= self._next_review:
             self._next_review = now + timedelta(seconds=self._options.review_seconds)
-            self._review(now, report)
+            self.holdings.review(now, report)
         if now >= self._next_flush:
             self._next_flush = now + timedelta(seconds=self._options.flush_seconds)
             await self._flush(now)
         await self._chores.seal_if_due(now)
         self._start_due(now, report)
+        self._passed_at = monotonic()
         return report
 
     def _start_due(self, now: datetime, report: Report) -> None:
         while len(self._active) < self._options.concurrency:
-            entry = self.agenda.pop_due(now)
+            entry = self.holdings.agenda.pop_due(now)
             if entry is None:
                 return
             self._start(entry)
@@ -177,7 +184,7 @@ class Reconciler:
         """Wait for the next due time, a finished run, a hint or the sweep."""
         full = len(self._active) >= self._options.concurrency
         times = [self._next_sweep, self._next_flush]
-        due = None if full else self.agenda.next_due()
+        due = None if full else self.holdings.agenda.next_due()
         if due is not None:
             times.append(due)
         seconds = (min(times) - self._clock()).total_seconds()
@@ -217,31 +224,11 @@ class Reconciler:
         finally:
             entry.busy = False
         if not kept or life != self.heart.life.id:
-            self.agenda.drop(entry)
+            self.holdings.agenda.drop(entry)
         else:
             if entry.touched:
-                await self._look_again(entry)
-            self.agenda.plan(entry)
-
-    async def _look_again(self, entry: Entry) -> None:
-        """Somebody touched the run while it was being driven: the facts in hand may be older."""
-        entry.touched, entry.due = False, self._clock()
-        entry.look = replace(entry.look, next_at=entry.due)
-        with contextlib.suppress(DatabaseError):
-            await self.driver.reload(entry)
-
-    def _wake_profile(self, profile: str) -> None:
-        """Webhooks of a profile fail: its runs are polled from now on."""
-        for account in self._accounts.records.values():
-            if account.profile == profile:
-                self._wake_account(account.id)
-
-    def _wake_account(self, account_id: int) -> None:
-        """What waited for an account is due."""
-        now = self._clock()
-        for run_id, entry in list(self.agenda.entries.items()):
-            if entry.facts.run.account_id == account_id:
-                self.agenda.wake(run_id, now)
+                self.holdings.look_again(entry)
+            self.holdings.agenda.plan(entry)
 
     async def _sweep(self, now: datetime, report: Report) -> None:
         """Claim what nobody owns or whose owner is dead, and reload what others touched."""
@@ -249,60 +236,13 @@ class Reconciler:
         if now >= self._next_sweep:
             self._next_sweep = now + timedelta(seconds=self._options.sweep_seconds)
             await self._claimer.judge_lives(now)
-        # Before the claim: what is claimed is newer than any news, and its acceptance is no news.
-        self._read_news(now)
-        claimed, more = await self._claimer.claim(len(self.agenda.entries))
-        self._take_in(claimed, now, report)
+        more = await self.holdings.claim(now, report)
         self._hinted = self._hinted or more
-
-    def _take_in(self, claimed: list[Facts], now: datetime, report: Report) -> None:
-        for facts in claimed:
-            self._know(facts.run.account_id)
-            self.agenda.put(Entry(facts=facts, look=Look(next_at=now), due=now))
-        report.claimed += len(claimed)
-
-    def _know(self, account_id: int) -> None:
-        if account_id not in self._accounts.records:
-            self._accounts.learn(self._store)
-
-    def _read_news(self, now: datetime) -> None:
-        event, evidence = self._seen
-        runs, event, evidence = self._store.read(lambda c: news_since(c, event, evidence))
-        self._seen = (event, evidence)
-        for run_id in runs & set(self.agenda.entries):
-            self._refresh(run_id, now)
-
-    def _refresh(self, run_id: int, now: datetime) -> None:
-        """A run that somebody touched: a busy one finds out at its next commit."""
-        entry = self.agenda.entries[run_id]
-        if not entry.busy:
-            entry.facts = self._store.read(lambda c: one(c, run_id))
-        self.agenda.wake(run_id, now)
-
-    def _review(self, now: datetime, report: Report) -> None:
-        """The floor under all hints: what the rows say is owned, at which fence and version."""
-        life = self.heart.life.id
-        owned = self._store.read(lambda c: claims.owned(c, life))
-        for run_id in set(self.agenda.entries) - set(owned):
-            lost = self.agenda.entries[run_id]
-            if not lost.busy:
-                self.agenda.drop(lost)
-                report.dropped += 1
-        known = self._store.read(lambda c: claims.versions(c, list(owned)))
-        for run_id, (fence, _) in owned.items():
-            entry = self.agenda.entries.get(run_id)
-            if entry is None:
-                facts = self._store.read(functools.partial(one, run_id=run_id))
-                self._take_in([facts], now, report)
-            elif not entry.busy and (
-                entry.facts.run.version != known.get(run_id) or entry.facts.fence != fence
-            ):
-                self._refresh(run_id, now)
 
     async def _flush(self, now: datetime) -> None:
         """Write what stands in memory alone: looks without news, calls made."""
         await self._chores.tidy(now)
-        waiting = [e for e in self.agenda.entries.values() if e.look.count and not e.busy]
+        waiting = [e for e in self.holdings.agenda.entries.values() if e.look.count and not e.busy]
         await asyncio.gather(*(self.driver.flush(entry) for entry in waiting))
 
     def _mind_clock(self, now: datetime) -> None:
@@ -311,21 +251,15 @@ class Reconciler:
         passed = self._steps.jump(now)
         if passed:
             log.warning("the wall clock was set by %+.0f s", passed.total_seconds())
-            self.agenda.shift(passed)
+            self.holdings.agenda.shift(passed)
             self._accounts.shift(passed)
             self._next_sweep = now
             self._next_review += passed
             self._next_flush += passed
             self._chores.shift(passed)
 
-    def _mind_rebirth(self) -> None:
-        """Declared dead and begun again: nothing owned before is owned now."""
-        if self._rebirths != self.heart.rebirths:
-            self._rebirths = self.heart.rebirths
-            for entry in list(self.agenda.entries.values()):
-                self.agenda.drop(entry)
-
-    async def _end(self, how: str) -> None:
+    async def _end(self, how: str, seconds: float = 0.0) -> None:
+        await self.followers.end(seconds)
         if self._hints is not None:
             await asyncio.to_thread(self._hints.close)
         await self.heart.end(how)
@@ -346,5 +280,5 @@ class Reconciler:
         with contextlib.suppress(DatabaseError):
             await self._flush(self._clock())
             await self._chores.seal_at_end(self._clock())
-        await self._end("drained")
+        await self._end("drained", self._options.grace_seconds)
         await self._accounts.close()

@@ -1,10 +1,10 @@
-"""Tasks that go on beside another, and calls into a loop from outside."""
+"""Tasks that go on beside another."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,9 +20,3 @@ async def beside(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-
-
-def poke(loop: asyncio.AbstractEventLoop, hint: Callable[[], None]) -> None:
-    """Pass a hint from another thread; a loop that has ended needs none."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(hint)

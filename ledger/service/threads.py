@@ -1,4 +1,4 @@
-"""Functions of users in threads of their own."""
+"""Threads beside the loop: functions of users, and hints that come from elsewhere."""
 
 from __future__ import annotations
 
@@ -42,3 +42,9 @@ async def in_thread(function: Callable[[], Any]) -> Any:
 
     threading.Thread(target=work, name="runward-tool", daemon=True).start()
     return await done
+
+
+def hint_loop(loop: asyncio.AbstractEventLoop, hint: Callable[[], None]) -> None:
+    """Pass a hint on from another thread; a loop that has ended needs none."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(hint)

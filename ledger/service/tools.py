@@ -22,6 +22,7 @@ from ledger.core.policy import parse_word
 from ledger.core.redaction import redact_text
 from ledger.core.steps import ToolSpec
 from ledger.errors import ConfigurationError, InvalidInput
+from ledger.service.handlers import Handler
 from ledger.service.threads import in_thread
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -240,11 +241,15 @@ def _unknown_outcome(name: str, text: str | None) -> OnUnknownOutcome | None:
 
 
 class Toolbox:
-    """The tools at hand in one process."""
+    """The tools at hand in one process, and the handlers that are told what happened."""
 
-    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool | Handler] = ()) -> None:
         self._tools: dict[str, Tool] = {}
+        self.handlers: dict[str, Handler] = {}
         for item in tools:
+            if isinstance(item, Handler):
+                self.handle(item)
+                continue
             if item.name in self._tools and self._tools[item.name] is not item:
                 raise ConfigurationError(f"two tools are named {item.name!r}")
             self._tools[item.name] = item
@@ -256,9 +261,20 @@ class Toolbox:
     def __iter__(self) -> Any:
         return iter(self._tools.values())
 
+    def handle(self, handler: Handler) -> None:
+        """Take one more handler. Raises ConfigurationError for another one of the same name."""
+        known = self.handlers.get(handler.name)
+        if known is not None and known.function is not handler.function:
+            raise ConfigurationError(
+                f"two handlers are named {handler.name}",
+                hint="the name is what a handler's place in the log is kept under: rename one",
+            )
+        self.handlers[handler.name] = handler
+
     @classmethod
     def load(cls, module: str | None) -> Toolbox:
-        """The tools of a module, or none. Raises ConfigurationError if it cannot be imported."""
+        """The tools and handlers of a module, or none. Raises ConfigurationError if it cannot be
+        imported, or has neither."""
         if module is None:
             return cls()
         if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds texts
@@ -270,7 +286,7 @@ class Toolbox:
                 f"the tools module {module!r} cannot be imported: {type(error).__name__}: {error}",
                 hint="it must be importable from where the command runs; set PYTHONPATH if need be",
             ) from None
-        found = [value for value in vars(loaded).values() if isinstance(value, Tool)]
+        found = [value for value in vars(loaded).values() if isinstance(value, Tool | Handler)]
         if not found:
-            raise ConfigurationError(f"{module!r} has no function marked with @tool")
+            raise ConfigurationError(f"{module!r} has no function marked with @tool or @on")
         return cls(found)

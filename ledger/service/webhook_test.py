@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 TEST_EVENT = "runward.test"
 
 
+def own_receiver(ledger: Ledger) -> str:
+    """Where the service of this configuration takes deliveries."""
+    host, port = ledger.settings.host, ledger.settings.port
+    near = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - as it is set
+    shown = f"[{near}]" if ":" in near else near
+    return f"http://{shown}:{port}/webhooks/openai"
+
+
 def send_test(ledger: Ledger, profile: str, url: str) -> tuple[int, str]:
     """Sign one with the profile's first secret and send it; the status and the words of the answer.
 

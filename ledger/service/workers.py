@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import utcnow
 from ledger.providers import open_provider
 from ledger.service.accounts import Accounts
+from ledger.service.followers import Consumer
+from ledger.service.handlers import Handling
 from ledger.service.heart import new_life_id
 from ledger.service.options import Options
-from ledger.service.progress import TimedReconciler
+from ledger.service.outbound import Sending, endpoints
+from ledger.service.reconciler import Reconciler
+from ledger.service.tracing import tracing
 from ledger.store.claims import owner_counts
 from ledger.store.lives import Life
 from ledger.store.store import Store
@@ -31,7 +35,7 @@ def program_version() -> str:
 
 def make_reconciler(
     ledger: Ledger, *, role: str, only: tuple[int, ...] | None = None, **options: float | int
-) -> TimedReconciler:
+) -> Reconciler:
     """A life over an open ledger. It must be used in one event loop."""
     settings = ledger.settings
     chosen: dict[str, object] = {
@@ -48,7 +52,7 @@ def make_reconciler(
         version=program_version(),
         lease_seconds=settings.lease_seconds,
     )
-    return TimedReconciler(
+    reconciler = Reconciler(
         ledger.store,
         ledger.writer,
         Accounts(ledger.credentials, open_provider, ledger.redaction),
@@ -57,6 +61,19 @@ def make_reconciler(
         Options(only=only, **chosen),  # type: ignore[arg-type]
         clock=utcnow,
     )
+    reconciler.followers.consumers += consumers(ledger, role)
+    return reconciler
+
+
+def consumers(ledger: Ledger, role: str) -> list[Consumer]:
+    """To whom a life over this ledger passes on what happens: to the handlers of its process, and
+    if it is a daemon to other systems. Raises ConfigurationError."""
+    found: list[Consumer] = [Handling(item) for item in ledger.toolbox.handlers.values()]
+    if role == "daemon":
+        to = endpoints(ledger.settings)
+        found += [Sending(one, ledger.store, ledger.writer, clock=utcnow) for one in to]
+        found += tracing(ledger.store)
+    return found
 
 
 def daemon_alive(store: Store) -> bool:

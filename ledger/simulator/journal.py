@@ -48,6 +48,7 @@ def _object(job: Job, now: float) -> Item:
         "model": job.model,
         "behaviour": job.behaviour.name,
         "status": job.status(now),
+        "since": job.timeline.at(now).at,
         "gone": job.gone(now),
         "created_at": job.created,
         "metadata": job.metadata,

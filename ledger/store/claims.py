@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ledger.core.model import Facts
 from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.store.facts import RUN, WATCH, load_facts
+from ledger.store.following import FOLLOWER
 from ledger.store.lives import WORKER, Lives
 
 SHARE_SLACK: Final = 1.2
@@ -95,10 +96,14 @@ def fair_share(connection: sa.Connection, life_id: str, gone: Sequence[str] = ()
 def release(
     connection: sa.Connection, life_id: str, *, run_ids: Sequence[int] | None = None
 ) -> None:
-    """Give up runs, so that another life may take them at once."""
+    """Give up runs, so that another life may take them at once; without `run_ids` all of them,
+    and what the life follows."""
     statement = sa.update(WATCH).where(WATCH.c.owner == life_id).values(owner=None)
     if run_ids is not None:
         statement = statement.where(WATCH.c.run_id.in_(run_ids))
+    else:
+        mine = FOLLOWER.c.owner == life_id
+        connection.execute(sa.update(FOLLOWER).where(mine).values(owner=None))
     connection.execute(statement)
 
 

@@ -100,9 +100,11 @@ def _span(connection: sa.Connection, mark: Mark) -> tuple[sa.ColumnElement[bool]
         if newest <= mark.floor:
             return None, mark
         return EVENT.c.id.between(mark.floor + 1, newest), Mark(floor=newest)
+    # A snapshot's xmax is one above the highest transaction that is over: others above it may be
+    # under way. Only a number of our own is above all that were given before.
     low, high = connection.exec_driver_sql(
-        "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "
-        "FROM pg_current_snapshot() AS s"
+        "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, "
+        "pg_current_xact_id()::text::bigint"
     ).one()
     # Ids are drawn by transactions that have their number already: once all below `high` are
     # over and counted, no event up to `newest` is left.

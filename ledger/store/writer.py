@@ -35,6 +35,8 @@ class Writer(Protocol):
     """Called, from some thread, after another process has committed."""
     on_command: Callable[[], None] | None
     """Called after a command was committed through this very writer."""
+    on_written: list[Callable[[], None]]
+    """Each called, from some thread, after a batch of records was committed."""
 
     async def commit(self, record: Record) -> Result:
         """Commit a record with the next batch. Raises DatabaseError."""
@@ -42,6 +44,10 @@ class Writer(Protocol):
 
     async def transact(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one short transaction of its own. Raises DatabaseError."""
+        ...
+
+    def poke(self) -> None:
+        """Tell a reconciler of this process that a command was committed through this writer."""
         ...
 
 
@@ -76,6 +82,7 @@ class ThreadWriter:
         self._closing = False
         self.on_foreign_commit = on_foreign_commit
         self.on_command: Callable[[], None] | None = None
+        self.on_written: list[Callable[[], None]] = []
         self._data_version = -1
         self._thread = threading.Thread(target=self._loop, name="runward-writer", daemon=True)
         self._thread.start()
@@ -163,6 +170,8 @@ class ThreadWriter:
             _settle_all([(ticket, outcome) for _, ticket in batch])
         else:
             _settle_all(list(zip([ticket for _, ticket in batch], outcome, strict=True)))
+            for told in tuple(self.on_written):
+                _call(told)
 
     def _listen(self) -> None:
         """Other processes' commits show in data_version on this connection, our own do not."""

@@ -10,10 +10,10 @@ from ledger.service.tools import OUTPUT_BYTES_MAX
 from ledger.service.views import run_summary
 from ledger.web import shapes
 from ledger.web.problems import Answer
-from ledger.web.runs import Acting, problems
+from ledger.web.runs import BEARER, Acting, problems
 from ledger.web.shapes import CallPath, RunPath
 
-router = APIRouter(prefix="/api/v1/runs/{run}/tools/{call}", tags=["tools"])
+router = APIRouter(prefix="/api/v1/runs/{run}/tools/{call}", tags=["tools"], dependencies=[BEARER])
 REFUSALS = problems(400, 404, 409)
 
 

@@ -22,12 +22,12 @@ from ledger.store.metrics import LAG_SECONDS
 from ledger.store.schema import HEAD
 
 if TYPE_CHECKING:
-    from ledger.service.progress import TimedReconciler
+    from ledger.service.reconciler import Reconciler
 
 Counts = Mapping[tuple[str, ...], float]
 
 
-def registry_of(numbers: Numbers, reconciler: TimedReconciler | None) -> CollectorRegistry:
+def registry_of(numbers: Numbers, reconciler: Reconciler | None) -> CollectorRegistry:
     """What to print."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Numbers(numbers, reconciler))
@@ -35,7 +35,7 @@ def registry_of(numbers: Numbers, reconciler: TimedReconciler | None) -> Collect
 
 
 class _Numbers(Collector):
-    def __init__(self, numbers: Numbers, reconciler: TimedReconciler | None) -> None:
+    def __init__(self, numbers: Numbers, reconciler: Reconciler | None) -> None:
         self._numbers, self._reconciler = numbers, reconciler
 
     def collect(self) -> Iterator[Metric]:
@@ -108,7 +108,7 @@ def _webhooks(numbers: Numbers) -> Iterator[Metric]:
     )
 
 
-def _process(reconciler: TimedReconciler | None) -> Iterator[Metric]:
+def _process(reconciler: Reconciler | None) -> Iterator[Metric]:
     if reconciler is not None:
         age = reconciler.age_seconds
         yield GaugeMetricFamily(

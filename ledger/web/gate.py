@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -72,9 +71,9 @@ def places(app: FastAPI) -> set[Place]:
     }
 
 
-def demand_listed(app: FastAPI, more_open: Iterable[Place] = ()) -> None:
+def demand_listed(app: FastAPI) -> None:
     """Refuse an app that has a route in neither table: nobody has said who may use it."""
-    unlisted = places(app) - OPEN - set(ROLES) - set(more_open)
+    unlisted = places(app) - OPEN - set(ROLES)
     assert not unlisted, f"routes without a role in ledger/web/gate.py: {sorted(unlisted)}"
 
 
@@ -161,7 +160,7 @@ class _Answering:
 
 
 class _Reading:
-    """Passes a body on, as far as it is not too large. Raises HTTPException, which is answered."""
+    """Passes a body on. Raises HTTPException, which routes answer, where it is too large."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self._bytes = receive, 0
@@ -175,7 +174,8 @@ class _Reading:
 
 
 def _path(scope: Scope) -> str:
-    return str(scope["path"]).removeprefix(scope.get("root_path", "").rstrip("/"))
+    """The path as routes know it: without the prefix of a proxy."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 def _too_large(scope: Scope) -> Response | None:

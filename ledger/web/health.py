@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from ledger.service.progress import AGE_SECONDS_MAX
+from ledger.service.options import AGE_SECONDS_MAX
 from ledger.web import shapes
 from ledger.web.exposition import registry_of
 from ledger.web.problems import Answer
-from ledger.web.runs import problems
+from ledger.web.runs import BEARER, problems
 from ledger.web.service import Service, service_of
 
 router = APIRouter(tags=["operations"])
@@ -47,6 +47,7 @@ def _loop(service: Service) -> dict[str, bool]:
 @router.get(
     "/metrics",
     response_class=Response,
+    dependencies=[BEARER],
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
 )
 def metrics(request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -20,6 +21,11 @@ from ledger.web.shapes import NUMBER_MAX, RunPath
 
 PAGE_MAX: Final = 1_000
 STREAM: Final = "text/event-stream"
+STREAMED: Final = {
+    "type": "object",
+    "description": "One server-sent event: its number, and the event (or the end) as JSON.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 Acting = Annotated[Ledger, Depends(acting_ledger)]
 
 
@@ -29,7 +35,9 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": shapes.Problem} for code in sorted({*always, *codes})}
 
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+BEARER = Depends(HTTPBearer(auto_error=False, description="A token of `runward token create`."))
+"""For the document only: the gate has judged it before."""
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"], dependencies=[BEARER])
 
 
 @router.post(
@@ -41,14 +49,13 @@ router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
         **problems(400, 409),
     },
 )
-def submit(ledger: Acting, run: shapes.NewRun) -> Response:
+def submit(request: Request, ledger: Acting, run: shapes.NewRun) -> Response:
     """Write one run down; a daemon sends and watches it. The same key with the same request gives
     the existing run (200), with another request it is a Conflict (409)."""
-    request = run.model_dump(exclude_unset=True)
-    made, new = ledger.submit_one(request)
+    made, new = ledger.submit_one(run.model_dump(exclude_unset=True))
     answer = Answer(run_summary(made), status_code=201 if new else 200)
     if new:
-        answer.headers["Location"] = f"/api/v1/runs/{made.id}"
+        answer.headers["Location"] = f"{request.scope['root_path']}/api/v1/runs/{made.id}"
     return answer
 
 
@@ -82,7 +89,7 @@ def show(ledger: Acting, run: RunPath) -> Response:
     responses={
         200: {
             "description": "A page; or, where a stream is asked for, one event after the other.",
-            "content": {STREAM: {"schema": {"type": "string"}}},
+            "content": {STREAM: {"schema": STREAMED}},
         },
         **problems(404, 429),
     },

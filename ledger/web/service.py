@@ -12,7 +12,7 @@ from ledger.web.probe import Probe
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
-    from ledger.service.progress import TimedReconciler
+    from ledger.service.reconciler import Reconciler
 
 FOLLOWERS_MAX: Final = 100
 FOLLOW_SECONDS: Final = 3_600.0
@@ -33,7 +33,7 @@ class Service:
         *,
         loopback: bool,
         read_only: bool = False,
-        reconciler: TimedReconciler | None = None,
+        reconciler: Reconciler | None = None,
         follow_seconds: float = FOLLOW_SECONDS,
     ) -> None:
         self.ledger, self.loopback, self.read_only = ledger, loopback, read_only

@@ -697,6 +697,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "seq", name=op.f("uq_event_run_id_seq")),
         sqlite_autoincrement=True,
     )
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_event_txid",
+            ["txid", "id"],
+            unique=False,
+            sqlite_where=sa.text("txid IS NOT NULL"),
+            postgresql_where=sa.text("txid IS NOT NULL"),
+        )
+
     op.create_table(
         "evidence",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from service_rig import MakeRig, Rig
+from service_rig import Rig
 from webhook_rig import SECRET, VARIABLE, delivery, receive
 
 from ledger.clock import utcnow
@@ -109,13 +109,3 @@ def test_thread_runs_are_never_covered(rig: Rig) -> None:
     """Upstream sends nothing about them, whatever the profile says."""
     rig.run(provider="assistants")
     assert not Life(rig).covers("assistants")
-
-
-def test_a_covered_run_is_looked_at_rarely(make_rig: MakeRig) -> None:
-    """The same run costs a fraction of the reads, and a lost delivery costs time alone."""
-    reads = {}
-    for covered in (False, True):
-        rig = make_rig(openai_webhooks=covered, poll_seconds=None)
-        rig.run("sim-slow")
-        reads[covered] = rig.sim.reads()["responses.retrieve"]
-    assert reads[True] <= 2 < reads[False]

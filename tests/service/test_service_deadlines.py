@@ -77,7 +77,7 @@ def test_a_life_that_may_not_act_does_not_go_round_in_circles(rig: Rig) -> None:
     with rig.daemon() as reconciler:
         reconciler.heart.may_act = lambda: False
         rig.expect(lambda: rig.ledger.get(run).final)
-        (entry,) = reconciler.agenda.entries.values()
+        (entry,) = reconciler.holdings.agenda.entries.values()
         rig.expect(lambda: entry.due > utcnow())
         assert ["expired", None] == [
             rig.ledger.get(run).state,

@@ -280,7 +280,7 @@ def test_a_command_that_meets_a_busy_run_is_read_before_the_next_step(
         rig.ledger.recheck(run)
         assert reading.wait(20)
         rig.ledger.cancel(run)
-        rig.expect(lambda: daemon.agenda.entries[run.id].touched)
+        rig.expect(lambda: daemon.holdings.agenda.entries[run.id].touched)
         answered.set()
         rig.expect(lambda: rig.ledger.get(run).final)
 

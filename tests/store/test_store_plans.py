@@ -14,6 +14,7 @@ from ledger.core.query import parse_query
 from ledger.store import direct
 from ledger.store.claims import claim, owned
 from ledger.store.facts import load_facts
+from ledger.store.following import Place, page_after
 from ledger.store.queries import events_of, find_run, list_runs
 from ledger.store.tables import Table
 
@@ -128,3 +129,14 @@ def test_one_run_is_read_by_its_keys(filled: Bench) -> None:
     for statement, plan in found:
         assert "Seq Scan" not in plan, statement
         assert "SCAN" not in plan, statement
+
+
+def test_the_log_is_followed_along_an_index(filled: Bench) -> None:
+    """A follower that is near the end costs little, however long the log is."""
+    found = plans(filled, lambda c: page_after(c, Place(1, 1)))
+    [plan] = [plan for statement, plan in found if "following" in statement]
+    index = {"sqlite": "PRIMARY KEY (rowid>?", "postgresql": "ix_event_txid"}
+
+    assert index[filled.store.dialect] in plan
+    assert "SCAN" not in plan
+    assert "TEMP B-TREE" not in plan

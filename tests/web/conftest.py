@@ -63,8 +63,8 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Process]]
     """Starts `runward` as a process, and leaves none behind."""
     with ExitStack() as stack:
 
-        def begin(*arguments: str, **environment: str) -> Process:
-            process = Process(database_url, tmp_path, *arguments, **environment)
+        def begin(*arguments: str, url: str = database_url, **environment: str) -> Process:
+            process = Process(url, tmp_path, *arguments, **environment)
             stack.callback(process.end)
             return process
 

@@ -223,6 +223,13 @@ class EventRow(Table, table=True):
     __table_args__ = (
         sa.UniqueConstraint("run_id", "seq"),
         sa.CheckConstraint(_triples(), name="legal_transition"),
+        sa.Index(
+            "ix_event_txid",
+            "txid",
+            "id",
+            sqlite_where=sa.text("txid IS NOT NULL"),
+            postgresql_where=sa.text("txid IS NOT NULL"),
+        ),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
