@@ -12,6 +12,7 @@ from ledger.commands import (
     database,
     demo,
     doctor,
+    inbox,
     inspecting,
     outbound,
     proving,
@@ -64,5 +65,6 @@ app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")
 app.add_typer(tokens.app, name="token")
+inbox.register(webhook.app)
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(sim, name="sim")

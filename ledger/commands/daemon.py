@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 workers = typer.Typer(help="Lives: worker processes and how they ended.", no_args_is_help=True)
 Out = Annotated[Format, typer.Option("-o", "--output")]
+QueueUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--sqs-queue", metavar="URL", help="Take webhook deliveries from this SQS queue as well."
+    ),
+]
 COLUMNS = ("id", "role", "host", "pid", "version", "started_at", "heartbeat_at", "state", "runs")
 
 
@@ -37,6 +43,7 @@ def daemon(
     drain: Annotated[
         bool, typer.Option("--drain", help="Work until all runs have a verdict; then end.")
     ] = False,
+    sqs_queue: QueueUrl = None,
 ) -> None:
     """Send, watch and finish runs.
 
@@ -45,7 +52,12 @@ def daemon(
     from ledger.settings import load_settings
 
     module = tools or load_settings(database_url=None).tools
-    with opened(tools=module, concurrency=concurrency, lease_seconds=lease_seconds) as ledger:
+    with opened(
+        tools=module,
+        concurrency=concurrency,
+        lease_seconds=lease_seconds,
+        sqs_queue_url=sqs_queue,
+    ) as ledger:
         demand_credential(ledger)
         set_log_level(ledger)
         asyncio.run(_run(ledger, once=once, drain=drain))
@@ -68,16 +80,18 @@ def set_log_level(ledger: Ledger) -> None:
 
 
 async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
+    from ledger.commands.inbox import inbox_beside
     from ledger.service.workers import make_reconciler
 
     reconciler = make_reconciler(ledger, role="daemon")
     stop = stop_on_signals()
-    await reconciler.begin()
-    say(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
-    if once or drain:
-        await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)
-    else:
-        await reconciler.run(stop)
+    async with inbox_beside(ledger, stop):
+        await reconciler.begin()
+        say(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
+        if once or drain:
+            await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)
+        else:
+            await reconciler.run(stop)
 
 
 def stop_on_signals() -> asyncio.Event:
