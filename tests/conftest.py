@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from choosing import pytest_collection_modifyitems, pytest_report_header  # noqa: F401
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 from sqs_queues import Queues, sqs_server

@@ -46,7 +46,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run something as that person would; fails loudly with what it printed."""
     done = subprocess.run(
-        command, env=shell, cwd=folder, capture_output=True, text=True, timeout=90, check=False
+        command, env=shell, cwd=folder, capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done

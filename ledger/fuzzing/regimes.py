@@ -15,7 +15,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from ledger.fuzzing.play import Stage, seeded, template
+from ledger.fuzzing.play import SHARED_MEMORY, Stage, seeded, template
 from ledger.fuzzing.process import Process
 from ledger.fuzzing.schedule import Schedule, Submit
 from ledger.simulator.webhook_settings import WebhookSettings
@@ -108,7 +108,8 @@ def run(regime: Regime, *, runs: int, span: float = SPAN_SECONDS, seed: int = 1)
     acts = tuple(_lot(runs, span, seed))
     schedule = Schedule(seed=seed, acts=acts, webhooks=regime.webhooks)
     template()
-    with tempfile.TemporaryDirectory() as folder:
+    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=base) as folder:
         lot = _Lot(regime, span, schedule, Path(folder))
         with seeded(seed, lot.clock):
             try:

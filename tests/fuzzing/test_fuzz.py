@@ -30,7 +30,7 @@ from ledger.store.verify import _History
 
 ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "8"))
-EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "61"))
+EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "97"))
 MUTANT_SEEDS = 40
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from ledger.fuzzing.regimes import REGIMES, Outcome, Regime, run
 
-RUNS = 24
-SPAN_SECONDS = 1_200.0
+RUNS = 20
+SPAN_SECONDS = 400.0
 POLLED, *TOLD = REGIMES
 
 
@@ -38,10 +38,3 @@ def test_deliveries_tell_sooner_than_looks() -> None:
     polled, told = outcome(POLLED), outcome(TOLD[0])
     assert told.calls_per_run < polled.calls_per_run / 2
     assert told.delay(0.5) < polled.delay(0.5) / 2
-
-
-def test_an_outage_is_noticed_and_ends() -> None:
-    """Three ends in a row without a delivery: a gap, polling until one comes."""
-    (down,) = [outcome(regime) for regime in TOLD if regime.down]
-    assert down.gaps == 1
-    assert down.receipts["missed"] >= 3

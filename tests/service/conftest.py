@@ -3,45 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from service_rig import Daemon, MakeRig, Rig, StartDaemon, rigs, shorten
-
-HERE = Path(__file__).parent
-BOTH = bool(os.environ.get("RUNWARD_TEST_BOTH"))
-
-
-def pytest_report_header() -> str:
-    """Says what is left out, and how it is run."""
-    how = "each on both databases" if BOTH else "each on one database; `make thorough` runs both"
-    return f"tests/service: {how}"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The store's own tests run on both databases always. Here, where a case takes seconds, its
-    name decides on which one it runs by default: half of the cases on either."""
-    left_out = [] if BOTH else [item for item in items if _on_the_other(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def _on_the_other(item: pytest.Item) -> bool:
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    dialect = parameters.get("dialect")
-    if HERE not in item.path.parents or dialect is None or _only_one(item):
-        return False
-    case = f"{item.path.name}:{item.name.replace(dialect, '')}"
-    return bool(dialect != ("sqlite", "postgresql")[zlib.crc32(case.encode()) % 2])
-
-
-def _only_one(item: pytest.Item) -> bool:
-    """Whether the test names its database itself."""
-    return any("dialect" in str(mark.args[0]) for mark in item.iter_markers("parametrize"))
 
 
 @pytest.fixture
