@@ -66,7 +66,11 @@ def test_up_is_all_that_is_needed(start: Start, empty_database_url: str) -> None
     assert 'event: end\ndata: {"status":"completed"}' in stream
     assert 'runward_workers{role="daemon"} 1.0' in numbers
     assert 0 == code, up.said
-    assert 1 == len(up.said.splitlines()), up.said
+    lines = [json.loads(line) for line in up.said.splitlines()]
+    assert "the schema is upgraded to " in lines[0]["event"]
+    assert f"runward up on {url} " in lines[1]["event"]
+    assert {run["id"]} == {line["run_id"] for line in lines[2:]}
+    assert "run completed" == lines[-1]["event"]
     with Ledger.open(empty_database_url) as ledger:
         assert {"life", "http"} == {e["actor"].split(":")[0] for e in ledger.events("sum:1")}
         assert () == ledger.verify().broken
