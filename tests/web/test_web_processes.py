@@ -172,6 +172,11 @@ def test_the_port_of_the_environment(start: Start) -> None:
     assert 200 == ask(f"{url}/api/v1/runs")[0]
     assert 403 == ask(f"{url}/api/v1/runs", REQUEST)[0]
     assert 200 == ask(f"{url}/healthz")[0]
+    check = start("healthcheck", PORT=str(port))
+    assert (0, "ready\n") == (check.wait(), check.said)
+    assert 0 == serve.drain()
+    check = start("healthcheck", PORT=str(port))
+    assert (1, 1) == (check.wait(), len(check.said.splitlines()))
 
 
 @SQLITE
