@@ -66,7 +66,7 @@ def readiness(**checks: bool) -> bytes:
 
 @SQLITE
 def test_a_service_that_is_ready(runward: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked where the settings say, past any proxy; or at a URL, with /readyz where it has no path."""
+    """Where the settings say, past any proxy; or at a URL, with /readyz where it has no path."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("RUNWARD_HOST", "0.0.0.0")
     with answering(200, readiness(database=True)) as (port, asked):
