@@ -31,6 +31,7 @@ from ledger.errors import ConfigurationError
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 CONFIG_FILE: Final = "runward.toml"
 VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+QUEUE_URL: Final = r"^https?://[^/\s]+/\S+$"
 RETENTION_SECONDS: Final = {"responses": 600.0}
 """Some projects keep a background response for about ten minutes (OpenAI's background guide); a
 thread and its messages stay."""
@@ -125,6 +126,9 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("openai_webhook_secret_file", "OPENAI_WEBHOOK_SECRET_FILE"),
     )
+    sqs_queue_url: str | None = Field(default=None, pattern=QUEUE_URL, max_length=2_048)
+    """The queue that a Lambda function puts webhook deliveries on, where there is one."""
+    sqs_dead_letter_url: str | None = Field(default=None, pattern=QUEUE_URL, max_length=2_048)
     profiles: dict[str, Profile] = Field(default_factory=dict)
     outbound: dict[str, Outbound] = Field(default_factory=dict)
     concurrency: int = Field(default=64, ge=1, le=10_000)

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 from sqlalchemy.engine import make_url
+from sqs_queues import Queues, sqs_server
 from support import NOW, Bench
 
 from ledger.store.engine import open_engine
@@ -193,3 +194,21 @@ def make_bench(store: Store) -> Iterator[Callable[[], Bench]]:
     for one in made:
         one.close()
         one.store.close()
+
+
+# Queues.
+
+
+@pytest.fixture(scope="session")
+def sqs() -> Iterator[str]:
+    """The URL of an SQS on loopback."""
+    with sqs_server() as url:
+        yield url
+
+
+@pytest.fixture
+def queues(sqs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queues]:
+    """A queue and its dead letters, with credentials for them."""
+    made = Queues(sqs, monkeypatch)
+    yield made
+    made.close()

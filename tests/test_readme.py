@@ -132,7 +132,8 @@ def program(script: str, shell: dict[str, str], folder: Path) -> subprocess.Comp
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ledger "$@"\n')
     command.chmod(0o700)
     path = f"{folder}:{shell['PATH']}"
-    return run(["bash", "-ec", script], {**shell, "PATH": path}, folder)
+    ended = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
+    return run(["bash", "-ec", ended + script], {**shell, "PATH": path}, folder)
 
 
 def test_every_make_target_exists() -> None:

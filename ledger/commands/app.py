@@ -13,6 +13,7 @@ from ledger.commands import (
     demo,
     doctor,
     health,
+    inbox,
     inspecting,
     outbound,
     proving,
@@ -65,5 +66,6 @@ app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")
 app.add_typer(daemon.workers, name="workers")
 app.add_typer(tokens.app, name="token")
+inbox.register(webhook.app)
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(sim, name="sim")

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 workers = typer.Typer(help="Lives: worker processes and how they ended.", no_args_is_help=True)
 Out = Annotated[Format, typer.Option("-o", "--output")]
+QueueUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--sqs-queue", metavar="URL", help="Take webhook deliveries from this SQS queue as well."
+    ),
+]
 COLUMNS = ("id", "role", "host", "pid", "version", "started_at", "heartbeat_at", "state", "runs")
 
 
@@ -36,6 +42,7 @@ def daemon(
     drain: Annotated[
         bool, typer.Option("--drain", help="Work until all runs have a verdict; then end.")
     ] = False,
+    sqs_queue: QueueUrl = None,
 ) -> None:
     """Send, watch and finish runs.
 
@@ -48,7 +55,12 @@ def daemon(
     module = tools or settings.tools
     with (
         logging_on(settings),
-        opened(tools=module, concurrency=concurrency, lease_seconds=lease_seconds) as ledger,
+        opened(
+            tools=module,
+            concurrency=concurrency,
+            lease_seconds=lease_seconds,
+            sqs_queue_url=sqs_queue,
+        ) as ledger,
     ):
         demand_credential(ledger)
         asyncio.run(_run(ledger, once=once, drain=drain))
@@ -65,6 +77,7 @@ def demand_credential(ledger: Ledger) -> None:
 
 
 async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
+    from ledger.commands.inbox import inbox_beside
     from ledger.commands.logs import hail, reload_on_hangup
     from ledger.service.supervision import Supervisor
     from ledger.service.workers import make_reconciler
@@ -73,12 +86,13 @@ async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
     reconciler.supervisor = Supervisor.of()
     stop = stop_on_signals()
     reload_on_hangup()
-    await reconciler.begin()
-    hail(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
-    if once or drain:
-        await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)
-    else:
-        await reconciler.run(stop)
+    async with inbox_beside(ledger, stop):
+        await reconciler.begin()
+        hail(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
+        if once or drain:
+            await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)
+        else:
+            await reconciler.run(stop)
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -22,6 +22,7 @@ NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 PASSWORD: Final = re.compile(r"^[^:/]+://[^/?#]*?:([^/?#]+)@")
+AMAZON: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 LENGTH_MIN: Final = 6
 """A shorter secret guards nothing, and would blot out common words."""
 
@@ -57,7 +58,7 @@ def known_secrets(settings: Settings) -> set[str]:
     profiles = [settings.profile(name) for name in settings.profile_names()]
     variables = {profile.key_variable for profile in profiles}
     variables |= {profile.webhook_secret_variable or "" for profile in profiles}
-    variables |= {endpoint.secret_variable for endpoint in settings.outbound.values()}
+    variables |= {*AMAZON, *(endpoint.secret_variable for endpoint in settings.outbound.values())}
     found = {part for name in variables - {""} for part in re.split(r"[\s,]+", _value(name))}
     for url in (settings.database_url, settings.direct_url or ""):
         match = PASSWORD.match(url)

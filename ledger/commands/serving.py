@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.commands.daemon import demand_credential, place_of, stop_on_signals
+from ledger.commands.daemon import QueueUrl, demand_credential, place_of, stop_on_signals
 from ledger.commands.opening import opened
 from ledger.commands.output import State
 from ledger.errors import ConfigurationError, InvalidInput
@@ -72,6 +72,7 @@ def up(
     tools: Annotated[
         str | None, typer.Option(metavar="MODULE", help="Module with @tool functions.")
     ] = None,
+    sqs_queue: QueueUrl = None,
 ) -> None:
     """Bring the schema up to date, then be daemon and HTTP service in one process.
 
@@ -86,6 +87,7 @@ def up(
     settings = load_settings(database_url=State.database)
     module = tools or settings.tools
     given = {"host": host, "port": port, "concurrency": concurrency, "lease_seconds": lease_seconds}
+    given["sqs_queue_url"] = sqs_queue
     Supervisor.of().migrating()
     with logging_on(settings), opened(tools=module, migrate=True, **given) as ledger:
         demand_credential(ledger)
@@ -195,12 +197,19 @@ async def _receiving(ledger: Ledger, *, read_only: bool = False) -> AsyncIterato
 
 async def _up(ledger: Ledger, listener: socket.socket, root_path: str) -> None:
     """Both until a signal; where one of them ends, the other is drained too."""
-    async with _receiving(ledger) as routers:
-        await _drive_and_answer(ledger, listener, root_path, routers)
+    from ledger.commands.inbox import inbox_beside
+
+    stop = stop_on_signals()
+    async with _receiving(ledger) as routers, inbox_beside(ledger, stop):
+        await _drive_and_answer(ledger, listener, stop, root_path, routers)
 
 
 async def _drive_and_answer(
-    ledger: Ledger, listener: socket.socket, root_path: str, routers: list[APIRouter]
+    ledger: Ledger,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    root_path: str,
+    routers: list[APIRouter],
 ) -> None:
     from ledger.commands.logs import reload_on_hangup
     from ledger.service.supervision import Supervisor
@@ -212,8 +221,7 @@ async def _drive_and_answer(
     reconciler = make_reconciler(ledger, role="daemon")
     reconciler.supervisor = Supervisor.of()
     service = _service(ledger, listener, reconciler=reconciler)
-    app, stop = create_app(service, routers=routers), stop_on_signals()
-    drained = asyncio.Event()
+    app, drained = create_app(service, routers=routers), asyncio.Event()
     await reconciler.begin()
     _greet("up", ledger, listener)
 

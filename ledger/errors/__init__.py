@@ -6,7 +6,9 @@ RunwardError                    exit  what to do
 │   └── DeliveryRefused            2  not signed with a secret of ours, not now, or not an event
 ├── NotFound                       3  look the run up: `runward list`
 ├── ConfigurationError             4  mend the configuration, then repeat the command
-│   └── MissingCredential          4  set the variable that the text names
+│   ├── MissingCredential          4  set the variable that the text names
+│   └── QueueRefused               4  mend the queue's URL, its permissions or the credentials
+├── QueueAway                      1  wait; messages stay on the queue
 ├── RunFailed                      5  the run ended, but not `completed`
 │   └── RunLost                    5  upstream no longer has the object
 ├── WaitTimeout                    6  the run goes on; wait again
@@ -57,6 +59,8 @@ from ledger.errors.ours import (
     MissingCredential,
     NotAllowed,
     NotFound,
+    QueueAway,
+    QueueRefused,
     RunFailed,
     RunLost,
     RunwardError,
@@ -115,6 +119,8 @@ __all__ = [
     "ObjectMissing",
     "Pause",
     "PermissionRefused",
+    "QueueAway",
+    "QueueRefused",
     "QuotaExhausted",
     "RateLimited",
     "Refused",

@@ -48,6 +48,14 @@ class MissingCredential(ConfigurationError):
     """No credential is configured."""
 
 
+class QueueRefused(ConfigurationError):
+    """The queue, or what it is asked with, is not as configured."""
+
+
+class QueueAway(RunwardError):
+    """The queue cannot be reached now."""
+
+
 class RunFailed(RunwardError):
     """The run ended without completing."""
 

@@ -99,6 +99,11 @@ def _judged(text: str, place: str) -> list[SigningSecret]:
     return [signing_secret(part, place) for part in re.split(r"[\s,]+", text) if part]
 
 
+def prepare() -> None:
+    """Load what a check needs, so that the first delivery does not wait for it."""
+    _checker()
+
+
 def signed_by(
     headers: Mapping[str, str], body: bytes, secrets: Sequence[SigningSecret]
 ) -> SigningSecret | None:
@@ -116,6 +121,7 @@ def signed_by(
 
 @functools.cache
 def _checker() -> Webhooks:
+    """Made once; importing the library takes most of a second."""
     from openai import OpenAI
 
     return OpenAI(api_key="none is needed to check a signature").webhooks

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ledger.clock import rest, utcnow
-from ledger.core.accept import NewRun
 from ledger.core.anchor import Anchor
 from ledger.core.decide.missing import LOST
 from ledger.core.explain import explain
@@ -31,14 +29,14 @@ from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
+from ledger.service.submitting import Submitting
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, next_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
 from ledger.store.following import begin as begin_following
 from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of
-from ledger.store.records import Record, Rejected, Result, Submission, Written
-from ledger.store.store import Store, ensure_account
+from ledger.store.store import Store
 from ledger.store.surroundings import surroundings
 from ledger.store.verify import Verified, verify
 from ledger.store.writer import ThreadWriter
@@ -47,10 +45,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 T = TypeVar("T")
-SUBMIT_MAX = 10_000
 
 
-class Ledger(Operations):
+class Ledger(Submitting, Operations):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(
@@ -133,79 +130,6 @@ class Ledger(Operations):
     def actor(self) -> str:
         """Whose name stands in the history of what is done through this."""
         return self._actor
-
-    # -- writing ---------------------------------------------------------------------------
-
-    def submit(self, *, key: str | None = None, **request: Any) -> Run:
-        """Write one run down; returns once the intent is durable.
-
-        A known key with the same request gives the existing run, with another one raises Conflict.
-        Further arguments: `provider`, `tags`, `kind`, `deadline` (seconds or "45m"), `restart`
-        ("expired=2,failed:server_error=1"), `restart_delay` and `restart_delay_max` (as "10s"),
-        `restart_backoff`, `restart_max_tokens`, `effects`, `on_unknown`, `on_unknown_outcome`,
-        `late_approval`, `settle_seconds`, `poll_seconds`, `profile`; all others are the request's
-        own fields. Raises InvalidInput, SecretInRequest, MissingCredential, Conflict,
-        DatabaseError.
-        """
-        return self.submit_many([{"key": key, **request}])[0]
-
-    def submit_many(self, requests: Sequence[Mapping[str, Any]]) -> list[Run]:
-        """Write many runs down in one transaction: all of them, or none.
-
-        Raises as `submit` does, naming the position of the first request that is wrong.
-        """
-        new = [
-            replace(item, account_id=self.account_id(item.provider, profile))
-            for item, profile in self.check(requests)
-        ]
-        if len(new) == 1:
-            return [self.put(Submission(new=new[0])).run]
-        work = self.store.all_or_none([Submission(new=item) for item in new])
-        results = self.writer.run(work).result()
-        self.writer.poke()
-        return [_written(result).facts.run for result in results]
-
-    def submit_one(self, request: Mapping[str, Any]) -> tuple[Run, bool]:
-        """As `submit`, and whether the run is new."""
-        new, profile = self.check([request])[0]
-        new = replace(new, account_id=self.account_id(new.provider, profile))
-        written = self._put(Submission(new=new))
-        return written.facts.run, written.created
-
-    def put(self, record: Record) -> Facts:
-        """Commit one record, and tell a reconciler of this process."""
-        return self._put(record).facts
-
-    def _put(self, record: Record) -> Written:
-        written = _written(self.writer.put(record).result())
-        self.writer.poke()
-        return written
-
-    def check(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[NewRun, str]]:
-        """Judge requests as `submit_many` does, and write nothing."""
-        if not isinstance(requests, list | tuple):
-            raise InvalidInput("requests are given as a list")
-        if len(requests) > SUBMIT_MAX:
-            raise InvalidInput(f"{len(requests)} requests at once; the limit is {SUBMIT_MAX}")
-        many = len(requests) > 1
-        judged = [
-            self._judge.judge(r, place=i if many else None) for i, r in enumerate(requests, 1)
-        ]
-        keys = [new.key for new, _ in judged]
-        if len(set(keys)) != len(keys):
-            raise InvalidInput("two of the requests have one key")
-        return judged
-
-    def account_id(self, provider: str, profile_name: str) -> int:
-        """The account that a profile resolves to. Raises MissingCredential without a credential."""
-        if (provider, profile_name) not in self._accounts:
-            credential = self._judge.credential(provider, profile_name)
-            self._accounts[provider, profile_name] = self.writer.run(
-                lambda c: ensure_account(
-                    c, profile_name, credential.profile, credential.fingerprint, utcnow()
-                )
-            ).result()
-        return self._accounts[provider, profile_name]
 
     def on(
         self, *events: str, timeout_seconds: float = TIMEOUT_SECONDS
@@ -357,11 +281,3 @@ class Ledger(Operations):
         ids = None if runs is None else [self.run_id(run) for run in runs]
         judged = judge_anchors(anchors, self.store.ledger_id, whole=ids is None)
         return self.store.read(lambda c: verify(c, ids, anchors=judged))
-
-
-def _written(result: Result) -> Written:
-    if isinstance(result, Written):
-        return result
-    if isinstance(result, Rejected):
-        raise result.error
-    raise AssertionError(f"{type(result).__name__} is no answer to an unguarded record")

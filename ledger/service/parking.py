@@ -76,9 +76,11 @@ class Parking:
         if not await self._writer.transact(lambda c: take_parked(c, item, until)):
             return
         holder = self._store.read(lambda c: holder_of(c, item.object_id))
+        aged = now - item.received_at > timedelta(seconds=AGE_OUT_SECONDS)
         if holder is not None:
             await self._known(item, holder, now)
-        elif now - item.received_at > timedelta(seconds=AGE_OUT_SECONDS):
+        elif aged and item.tries >= MISSING_TRIES:
+            # Not by its age alone: it may have come by a queue that stood still for a day.
             await self._settle(item, DeliveryState.foreign)
         else:
             await self._unknown(item, now)

@@ -22,6 +22,7 @@ from ledger.core.delivery import (
 from ledger.core.notices import Receipt
 from ledger.core.redaction import redact_bytes
 from ledger.errors import DatabaseError, DeliveryRefused
+from ledger.providers.signing import prepare
 from ledger.service.keyring import Signer
 from ledger.service.parking import FIRST_SECONDS
 from ledger.store.deliveries import Intake, add_receipts
@@ -42,6 +43,7 @@ class Receiver:
     def __init__(
         self, store: Store, writer: Writer, keyring: Signer, clock: Callable[[], datetime]
     ) -> None:
+        prepare()
         self._writer, self._keyring, self._clock = writer, keyring, clock
         self._intake = Intake(store.engine.dialect)
         self._waiting: list[tuple[Delivery, asyncio.Future[Receipt]]] = []

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
+from ledger.clock import monotonic, rest
 from ledger.errors import ConfigurationError, DatabaseError, UnsupportedDatabase
 from ledger.store.direct import execute
 from ledger.store.storage import frozen, remedy
 
 BUSY_MILLISECONDS = 30_000
+TURN_SECONDS = 0.0005
 NETWORK_FILE_SYSTEMS = frozenset(
     {
         "nfs",
@@ -162,8 +164,32 @@ def _configure(connection: Any, migrating: bool) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     # A deferred transaction that reads and then writes fails at once, whatever the busy timeout.
-    writing = connection.get_execution_options().get("write", False)
-    execute(connection, "BEGIN IMMEDIATE" if writing else "BEGIN")
+    if connection.get_execution_options().get("write", False):
+        _take_turn(connection)
+    else:
+        execute(connection, "BEGIN")
+
+
+def _take_turn(connection: sa.Connection) -> None:
+    """Begin to write, asking every half millisecond. SQLite's own waiting sleeps for up to a tenth
+    of a second at a time, and so misses the short rests of a busy writer again and again."""
+    execute(connection, "PRAGMA busy_timeout=0")
+    end = monotonic() + BUSY_MILLISECONDS / 1000
+    try:
+        while not _begun(connection, last=monotonic() >= end):
+            rest(TURN_SECONDS)
+    finally:
+        execute(connection, f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+
+
+def _begun(connection: sa.Connection, *, last: bool) -> bool:
+    try:
+        execute(connection, "BEGIN IMMEDIATE")
+    except sa.exc.OperationalError as error:
+        if last or getattr(error.orig, "sqlite_errorname", "") != "SQLITE_BUSY":
+            raise
+        return False
+    return True
 
 
 def _refuse_network(path: Path) -> None:

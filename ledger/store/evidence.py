@@ -31,12 +31,13 @@ class Filing:
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self._rows = Bulk(EVIDENCE, ("id",), dialect)
+        self._watches = Bulk(WATCH, ("run_id",), dialect)
 
     def add(self, connection: sa.Connection, facts: Sequence[Fact], now: datetime) -> None:
         """Insert facts and make the owners of their runs look at once."""
         # The watch rows are locked first, so that ids of one run's evidence commit in order.
-        for run_id in sorted({fact.run_id for fact in facts if fact.run_id is not None}):
-            connection.execute(_TOUCH, {"run": run_id, "now": now})
+        runs = sorted({fact.run_id for fact in facts if fact.run_id is not None})
+        self._watches.update(connection, [{"run_id": run, "due_at": now} for run in runs])
         self._rows.insert(connection, [_row(fact, now) for fact in facts], ignore=True)
         notify(connection)
 
@@ -54,13 +55,6 @@ def watch_again(connection: sa.Connection, run_id: int, now: datetime) -> None:
     ).where(RUN.c.id == run_id, ~watched.exists())
     names = ["run_id", "owner", "fence", "due_at", "why", "deaths"]
     connection.execute(sa.insert(WATCH).from_select(names, again))
-
-
-_TOUCH = (
-    sa.update(WATCH)
-    .where(WATCH.c.run_id == sa.bindparam("run"))
-    .values(due_at=sa.bindparam("now", type_=WATCH.c.due_at.type))
-)
 
 
 def _row(fact: Fact, now: datetime) -> dict[str, object]:

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from support import NOW, POSTGRESQL, Bench, later, response, seen
 
+from ledger.clock import wait_until
 from ledger.core.alphabet import Source
 from ledger.core.policy import Policy, parse_restart
 from ledger.service.metrics import ERROR_CODES_MAX, OTHER, Measure
@@ -22,6 +23,14 @@ COPY = (
     "SELECT run_id, :seq, 'restarted', 'failed', 'restart', 'queued', 'operator', actor, "
     "recorded_at, attempt, hash, hash, pg_current_xact_id()::text::bigint FROM event WHERE seq = 1"
 )
+
+
+def let_others_end(bench: Bench) -> None:
+    """Wait for the transactions that other tests have under way on the same server."""
+    if bench.store.dialect == "postgresql":
+        began = bench.scalar("SELECT pg_current_xact_id()::text::bigint")
+        oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        assert wait_until(lambda: bench.scalar(oldest) > began, seconds=20)
 
 
 class Count:
@@ -85,6 +94,7 @@ def test_a_lower_id_that_commits_later_is_counted(bench: Bench, sessions: Any, r
     for _ in range(reads):
         count.read()
     late.commit()
+    let_others_end(bench)
 
     assert [2, 2, 2] == [count.read() for _ in range(3)]
 
@@ -104,6 +114,7 @@ def test_a_higher_transaction_waits_for_a_lower_one(
     early.write(11)
     early.commit()
 
+    let_others_end(bench)
     assert [0] * reads == seen_early
     assert [2, 2] == [count.read() for _ in range(2)]
 
@@ -117,6 +128,7 @@ def test_the_log_is_not_read_from_its_beginning(bench: Bench, sessions: Any) -> 
         writing = sessions()
         writing.write(seq)
         writing.commit()
+        let_others_end(bench)
         count.read()
     newest = bench.scalar("SELECT MAX(id) FROM event")
     count.read()
@@ -127,6 +139,7 @@ def test_the_log_is_not_read_from_its_beginning(bench: Bench, sessions: Any) -> 
 
 def whole(bench: Bench) -> Tally:
     """All that the log has."""
+    let_others_end(bench)
     return bench.store.read(lambda c: tally(c, Mark()))[0]
 
 

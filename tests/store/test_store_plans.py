@@ -29,7 +29,7 @@ def plans(bench: Bench, query: Query) -> list[tuple[str, str]]:
     explain = "EXPLAIN " if postgres else "EXPLAIN QUERY PLAN "
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if not statement.startswith("BEGIN"):
+        if not statement.startswith(("BEGIN", "PRAGMA busy_timeout")):
             sent.append((statement, parameters))
 
     send = direct._run
