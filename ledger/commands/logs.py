@@ -40,7 +40,11 @@ UNWANTED: Final = ("color_message", "_record", "_from_structlog")
 
 @contextlib.contextmanager
 def logging_on(settings: Settings) -> Iterator[None]:
-    """Log as the settings say until the block ends; what ends it unforeseen is logged, and is 1."""
+    """Log as the settings say until the block ends.
+
+    What ends it once it runs is logged too, so that each line parses; before, it is told as other
+    commands tell it. An error of ours is logged, masked like the rest, and is 1.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(settings))
     root, ours = logging.getLogger(), logging.getLogger("runward")
@@ -51,10 +55,14 @@ def logging_on(settings: Settings) -> Iterator[None]:
     root.addHandler(handler)
     logging.captureWarnings(True)
     set_level(settings)
+    State.running = False
     try:
         yield
-    except RunwardError:
-        raise
+    except RunwardError as error:
+        if not State.running:
+            raise
+        log.critical("%s", error.message, extra={"hint": error.hint})
+        raise SystemExit(error.exit_code) from None
     except Exception:
         log.critical("ended by an error of ours", exc_info=True)
         raise SystemExit(1) from None
@@ -111,6 +119,7 @@ def set_level(settings: Settings) -> None:
 
 def hail(text: str) -> None:
     """The line with which a process begins; in the log's own form, so that each line parses."""
+    State.running = True
     if not State.quiet:
         log.info(text)
 

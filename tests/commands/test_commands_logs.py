@@ -14,7 +14,9 @@ from command_line import CommandLine
 from support import SQLITE
 
 from ledger.clock import wait_until
-from ledger.commands.logs import logging_on
+from ledger.commands.logs import hail, logging_on
+from ledger.commands.output import State
+from ledger.errors import DatabaseError, SchemaMismatch
 from ledger.settings import load_settings
 from ledger.simulator import Simulator
 
@@ -121,6 +123,32 @@ def test_secrets_are_masked_wherever_they_stand(
         assert "uvicorn.error" == lines[1]["logger"]
         assert "ValueError: [redacted]" in lines[2]["exception"]
         assert "ended by an error of ours" in lines[-1]["event"]
+
+
+@SQLITE
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_ends_it_is_a_line_like_any_other(
+    runward: CommandLine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    quiet: bool,
+) -> None:
+    """Once it runs; before that it is told in words, as other commands tell it."""
+    monkeypatch.setattr(State, "quiet", quiet)
+    monkeypatch.setattr(State, "running", True)
+    settings = load_settings(database_url="sqlite:///runs.db")
+    with pytest.raises(DatabaseError), logging_on(settings):
+        raise DatabaseError("not yet")
+    assert "" == capsys.readouterr().err
+    with pytest.raises(SystemExit, match="7"), logging_on(settings):
+        hail("runward daemon")
+        raise SchemaMismatch("gone", hint="do this")
+
+    lines = lines_of(capsys.readouterr().err)
+    assert ("critical", "gone", "do this") == tuple(
+        lines[-1][key] for key in ("level", "event", "hint")
+    )
+    assert len(lines) == (1 if quiet else 2)
 
 
 @SQLITE
