@@ -10,7 +10,7 @@ import typer
 
 from ledger.commands.opening import opened
 from ledger.commands.output import Format, State, confirm, print_one, print_rows, say
-from ledger.errors import CheckFailed, RunwardError
+from ledger.errors import CheckFailed, ConfigurationError, RunwardError
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
@@ -158,6 +158,7 @@ def create(
     """Make an endpoint for what runs can be told of. Its secret is shown once."""
     from ledger.service.webhooks import create_endpoint
 
+    _judge_file(secret_file)
     with opened() as ledger:
         made = create_endpoint(ledger, State.profile, name=name, url=url)
     _show_secret(made.endpoint.id, made.secret, secret_file, form, keep_old=True)
@@ -175,9 +176,18 @@ def rotate(
     """Get a new secret. For 24 hours upstream takes both to sign; hold both as long."""
     from ledger.service.webhooks import rotate_endpoint
 
+    _judge_file(secret_file)
     with opened() as ledger:
         made = rotate_endpoint(ledger, State.profile, name, overlap=not now)
     _show_secret(made.endpoint.id, made.secret, secret_file, form, keep_old=not now)
+
+
+def _judge_file(file: Path | None) -> None:
+    """Before there is a secret that could be lost."""
+    from ledger.service.webhooks import judge_secret_file
+
+    if file is not None:
+        judge_secret_file(file)
 
 
 def _show_secret(
@@ -185,8 +195,14 @@ def _show_secret(
 ) -> None:
     from ledger.service.webhooks import write_secret
 
+    try:
+        if file is not None:
+            write_secret(file, secret, keep_old=keep_old)
+    except ConfigurationError as error:
+        # Upstream shows it once: better on the screen than nowhere.
+        say(f"runward: {error.message}")
+        file = None
     if file is not None:
-        write_secret(file, secret, keep_old=keep_old)
         say(f"the secret is in {file}; a receiver that reads it there takes it within a second")
         print_one({"id": name, "secret_file": str(file)}, form=form)
         return

@@ -120,13 +120,22 @@ def try_endpoint(ledger: Ledger, profile: str, endpoint_id: str, event: str) -> 
     return _ask(ledger, profile, lambda e: e.test(endpoint_id, event))
 
 
+def judge_secret_file(file: Path) -> None:
+    """Refuse a file that others can read or that cannot be there. Raises ConfigurationError."""
+    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise ConfigurationError(f"others may read {file}", hint=f"chmod 600 {file}")
+    if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):
+        raise ConfigurationError(
+            f"{file} cannot be written", hint="name a file in a folder of yours"
+        )
+
+
 def write_secret(file: Path, secret: str, *, keep_old: bool) -> None:
     """Put a secret first into a file that only its owner can read; a receiver that reads the file
     takes it from there. Raises ConfigurationError."""
+    judge_secret_file(file)
     try:
         kept = file.read_text(encoding="utf-8").split() if keep_old and file.exists() else []
-        if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise ConfigurationError(f"others may read {file}", hint=f"chmod 600 {file}")
         beside = file.with_name(f".{file.name}.new")
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as opened:
