@@ -140,9 +140,13 @@ def test_what_ends_it_is_a_line_like_any_other(
     with pytest.raises(DatabaseError), logging_on(settings):
         raise DatabaseError("not yet")
     assert "" == capsys.readouterr().err
-    with pytest.raises(SystemExit, match="7"), logging_on(settings):
+
+    def run() -> None:
         hail("runward daemon")
         raise SchemaMismatch("gone", hint="do this")
+
+    with pytest.raises(SystemExit, match="7"), logging_on(settings):
+        run()
 
     lines = lines_of(capsys.readouterr().err)
     assert ("critical", "gone", "do this") == tuple(
