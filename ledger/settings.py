@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import platformdirs
 from pydantic import (
@@ -25,10 +25,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ledger.credentials import secret_directories
 from ledger.errors import ConfigurationError
 
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
-SECRETS_DIR: Final = Path("/run/secrets")
 CONFIG_FILE: Final = "runward.toml"
 VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 QUEUE_URL: Final = r"^https?://[^/\s]+/\S+$"
@@ -154,6 +154,8 @@ class Settings(BaseSettings):
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         validation_alias=AliasChoices("log_level", "RUNWARD_LOG_LEVEL", "LOG_LEVEL"),
     )
+    log_format: Literal["auto", "console", "json", "logfmt"] = "auto"
+    """auto: console on a terminal, else json."""
 
     @classmethod
     def settings_customise_sources(
@@ -205,9 +207,8 @@ def load_settings(**given: Any) -> Settings:
     flags = {name: value for name, value in given.items() if value is not None}
     _refuse_unknown(flags, set(Settings.model_fields), "settings")
     _check_environment()
-    secrets = SECRETS_DIR if SECRETS_DIR.is_dir() else None
     try:
-        return Settings(_secrets_dir=secrets, **flags)  # type: ignore[call-arg]
+        return Settings(_secrets_dir=secret_directories()[::-1], **flags)  # type: ignore[call-arg]
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -278,6 +279,10 @@ def origin_of(name: str) -> str:
     for variable in aliases.get(name, (f"RUNWARD_{name.upper()}",)):
         if any(key.upper() == variable for key in os.environ):
             return f"environment {variable}"
+    for place in secret_directories():
+        for variable in (*aliases.get(name, ()), name, f"RUNWARD_{name.upper()}"):
+            if (place / variable).is_file():
+                return str(place / variable)
     path = config_path()
     if path is not None and name in tomllib.loads(path.read_text(encoding="utf-8")):
         return str(path)

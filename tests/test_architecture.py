@@ -18,7 +18,7 @@ MODULE_LINES_MAX = 350
 FUNCTION_LINES_MAX = 60
 HEAVY = (
     "openai", "sqlalchemy", "sqlmodel", "alembic", "fastapi", "starlette", "uvicorn",
-    "prometheus_client", "aiohttp", "pydantic",
+    "prometheus_client", "aiohttp", "pydantic", "structlog",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from ledger.commands import (
     database,
     demo,
     doctor,
+    health,
     inbox,
     inspecting,
     outbound,
@@ -25,6 +26,7 @@ from ledger.commands import (
     webhook,
 )
 from ledger.commands.output import State
+from ledger.commands.plain_log import log_plainly
 from ledger.commands.simulator import sim
 
 app = typer.Typer(
@@ -53,11 +55,10 @@ def flags(
     """Set what every command shares."""
     State.database, State.profile, State.quiet, State.debug = database_url, profile, quiet, debug
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("transitions").setLevel(logging.WARNING)
+    log_plainly(level)
 
 
-for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, demo):
+for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, health, demo):
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(outbound.app, name="outbound")

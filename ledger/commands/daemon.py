@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from typing import TYPE_CHECKING, Annotated
@@ -49,17 +48,21 @@ def daemon(
 
     SIGTERM drains, a second one ends at once, and kill -9 loses nothing.
     """
+    from ledger.commands.logs import logging_on
     from ledger.settings import load_settings
 
-    module = tools or load_settings(database_url=None).tools
-    with opened(
-        tools=module,
-        concurrency=concurrency,
-        lease_seconds=lease_seconds,
-        sqs_queue_url=sqs_queue,
-    ) as ledger:
+    settings = load_settings(database_url=State.database)
+    module = tools or settings.tools
+    with (
+        logging_on(settings),
+        opened(
+            tools=module,
+            concurrency=concurrency,
+            lease_seconds=lease_seconds,
+            sqs_queue_url=sqs_queue,
+        ) as ledger,
+    ):
         demand_credential(ledger)
-        set_log_level(ledger)
         asyncio.run(_run(ledger, once=once, drain=drain))
 
 
@@ -73,21 +76,19 @@ def demand_credential(ledger: Ledger) -> None:
         )
 
 
-def set_log_level(ledger: Ledger) -> None:
-    """What runs for long says more than a command."""
-    if not State.debug:
-        logging.getLogger("runward").setLevel(ledger.settings.log_level)
-
-
 async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
     from ledger.commands.inbox import inbox_beside
+    from ledger.commands.logs import hail, reload_on_hangup
+    from ledger.service.supervision import Supervisor
     from ledger.service.workers import make_reconciler
 
     reconciler = make_reconciler(ledger, role="daemon")
+    reconciler.supervisor = Supervisor.of()
     stop = stop_on_signals()
+    reload_on_hangup()
     async with inbox_beside(ledger, stop):
         await reconciler.begin()
-        say(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
+        hail(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
         if once or drain:
             await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)
         else:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.commands.daemon import set_log_level, stop_on_signals
+from ledger.commands.daemon import stop_on_signals
 from ledger.commands.opening import opened
-from ledger.commands.output import Format, print_one, say
+from ledger.commands.output import Format, State, print_one
 from ledger.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -44,20 +44,29 @@ def drain_sqs(
     Signatures are checked against the time at which the function received them. A message is
     deleted once the ledger has it; SIGTERM ends after what is under way.
     """
-    with opened(sqs_queue_url=queue_url, sqs_dead_letter_url=dead_letter_url) as ledger:
-        set_log_level(ledger)
+    from ledger.commands.logs import logging_on
+    from ledger.settings import load_settings
+
+    with (
+        logging_on(load_settings(database_url=State.database)),
+        opened(sqs_queue_url=queue_url, sqs_dead_letter_url=dead_letter_url) as ledger,
+    ):
         inbox = open_inbox(ledger)
         asyncio.run(_drain(inbox, follow=follow))
     print_one({name: inbox.counts[name] for name in RESULTS}, form=form)
 
 
 async def _drain(inbox: Inbox, *, follow: bool) -> None:
+    from ledger.commands.logs import reload_on_hangup
+
+    reload_on_hangup()
     await inbox.run(stop_on_signals(), once=not follow)
 
 
 def open_inbox(ledger: Ledger) -> Inbox:
     """The inbox of the configured queue. Raises ConfigurationError."""
     from ledger.clock import utcnow
+    from ledger.commands.logs import hail
     from ledger.providers.sqs import SqsQueue
     from ledger.service.inbox import Inbox
     from ledger.service.keyring import Keyring
@@ -81,7 +90,7 @@ def open_inbox(ledger: Ledger) -> Inbox:
             hint="export OPENAI_WEBHOOK_SECRET=whsec_…",
         )
     queue = SqsQueue(settings.sqs_queue_url, settings.sqs_dead_letter_url)
-    say(f"webhooks from the queue {queue.name} for {', '.join(keyring.profiles)}")
+    hail(f"webhooks from the queue {queue.name} for {', '.join(keyring.profiles)}")
     receiver = Receiver(ledger.store, ledger.writer, keyring, utcnow)
     return Inbox(receiver, ledger.writer, queue, utcnow)
 

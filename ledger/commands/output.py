@@ -30,6 +30,8 @@ class State:
     profile: str = "default"
     quiet: bool = False
     debug: bool = False
+    running: bool = False
+    """Whether this command has begun to run for long; what it says from then on is its log."""
 
 
 def say(text: str) -> None:

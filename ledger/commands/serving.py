@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.commands.daemon import (
-    QueueUrl,
-    demand_credential,
-    place_of,
-    set_log_level,
-    stop_on_signals,
-)
+from ledger.commands.daemon import QueueUrl, demand_credential, place_of, stop_on_signals
 from ledger.commands.opening import opened
-from ledger.commands.output import say
+from ledger.commands.output import State
 from ledger.errors import ConfigurationError, InvalidInput
 
 if TYPE_CHECKING:
@@ -28,6 +22,7 @@ if TYPE_CHECKING:
 
     from ledger.service.ledger import Ledger
     from ledger.service.reconciler import Reconciler
+    from ledger.service.supervision import Supervisor
     from ledger.web.service import Service
 
 PATH_MAX = 200
@@ -56,9 +51,15 @@ def serve(
     second one ends at once.
     """
     _need_web()
+    from ledger.commands.logs import logging_on
+    from ledger.settings import load_settings
+
     prefix = _prefix(root_path)
-    with opened(host=host, port=port) as ledger, _listening(ledger) as listener:
-        set_log_level(ledger)
+    with (
+        logging_on(load_settings(database_url=State.database)),
+        opened(host=host, port=port) as ledger,
+        _listening(ledger) as listener,
+    ):
         asyncio.run(_serve(ledger, listener, prefix, read_only=read_only))
 
 
@@ -78,16 +79,19 @@ def up(
     SIGTERM drains, a second one ends at once, and kill -9 loses nothing.
     """
     _need_web()
+    from ledger.commands.logs import logging_on
+    from ledger.service.supervision import Supervisor
     from ledger.settings import load_settings
 
     prefix = _prefix(root_path)
-    module = tools or load_settings(database_url=None).tools
+    settings = load_settings(database_url=State.database)
+    module = tools or settings.tools
     given = {"host": host, "port": port, "concurrency": concurrency, "lease_seconds": lease_seconds}
     given["sqs_queue_url"] = sqs_queue
-    with opened(tools=module, migrate=True, **given) as ledger:
+    Supervisor.of().migrating()
+    with logging_on(settings), opened(tools=module, migrate=True, **given) as ledger:
         demand_credential(ledger)
         with _listening(ledger) as listener:
-            set_log_level(ledger)
             asyncio.run(_up(ledger, listener, prefix))
 
 
@@ -148,20 +152,33 @@ def _service(
 async def _serve(
     ledger: Ledger, listener: socket.socket, root_path: str, *, read_only: bool
 ) -> None:
+    from ledger.commands.logs import reload_on_hangup
+    from ledger.service.supervision import Supervisor
+    from ledger.service.tasks import beside
     from ledger.web.app import create_app
     from ledger.web.serving import serve as serve_until
 
+    reload_on_hangup()
+    supervisor = Supervisor.of()
     service = _service(ledger, listener, read_only=read_only)
     async with _receiving(ledger, read_only=read_only) as routers:
         app, stop = create_app(service, routers=routers), stop_on_signals()
         _greet("serve", ledger, listener)
-        await serve_until(app, service, listener, stop, root_path=root_path)
+        supervisor.ready("answering")
+        async with beside(_announce(supervisor, stop)):
+            await serve_until(app, service, listener, stop, root_path=root_path)
+
+
+async def _announce(supervisor: Supervisor, stop: asyncio.Event) -> None:
+    await stop.wait()
+    supervisor.stopping(0.0)
 
 
 @contextlib.asynccontextmanager
 async def _receiving(ledger: Ledger, *, read_only: bool = False) -> AsyncIterator[list[APIRouter]]:
     """The receiver of webhooks, where a profile has a secret. Raises ConfigurationError."""
     from ledger.clock import utcnow
+    from ledger.commands.logs import hail
     from ledger.service.keyring import Keyring
     from ledger.service.receiving import Receiver
     from ledger.web.receiver import PATH, receiver_router
@@ -171,7 +188,7 @@ async def _receiving(ledger: Ledger, *, read_only: bool = False) -> AsyncIterato
         yield []
         return
     receiver = Receiver(ledger.store, ledger.writer, keyring, utcnow)
-    say(f"webhooks on {PATH} for {', '.join(keyring.profiles)}")
+    hail(f"webhooks on {PATH} for {', '.join(keyring.profiles)}")
     try:
         yield [receiver_router(receiver)]
     finally:
@@ -194,11 +211,15 @@ async def _drive_and_answer(
     root_path: str,
     routers: list[APIRouter],
 ) -> None:
+    from ledger.commands.logs import reload_on_hangup
+    from ledger.service.supervision import Supervisor
     from ledger.service.workers import make_reconciler
     from ledger.web.app import create_app
     from ledger.web.serving import serve as serve_until
 
+    reload_on_hangup()
     reconciler = make_reconciler(ledger, role="daemon")
+    reconciler.supervisor = Supervisor.of()
     service = _service(ledger, listener, reconciler=reconciler)
     app, drained = create_app(service, routers=routers), asyncio.Event()
     await reconciler.begin()
@@ -228,10 +249,11 @@ async def _drive_and_answer(
 
 def _greet(name: str, ledger: Ledger, listener: socket.socket) -> None:
     """One line: where it listens, and which database."""
+    from ledger.commands.logs import hail
     from ledger.service.tokens import tokens_exist
     from ledger.web.serving import address_of
 
     host, port = address_of(listener)
     shown = f"[{host}]" if ":" in host else host
     asked = "with tokens" if tokens_exist(ledger.store) else "this machine only, without tokens"
-    say(f"runward {name} on http://{shown}:{port} ({asked}), database {place_of(ledger)}")
+    hail(f"runward {name} on http://{shown}:{port} ({asked}), database {place_of(ledger)}")

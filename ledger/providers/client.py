@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import TYPE_CHECKING, Final
 
 from ledger.core.intent import AccountProfile
+from ledger.credentials import secret_of
 from ledger.errors import ConfigurationError, MissingCredential
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ _FINGERPRINT_PREFIX: Final = b"runward credential\x00"
 def read_key(profile: AccountProfile) -> str:
     """The credential of a profile, from the environment as it is now.
 
-    Raises MissingCredential when the variable is not set, is empty, or cannot be a credential.
+    Raises MissingCredential when the variable is not set, is empty, or cannot be a credential,
+    ConfigurationError when a file stands for it that cannot be read.
     """
     name = profile.key_variable
-    key = os.environ.get(name, "").strip()
+    key = secret_of(name)
     if not key:
         raise MissingCredential(
             f"{name} is not set, and provider {profile.provider!r} needs a credential",

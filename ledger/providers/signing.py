@@ -13,7 +13,6 @@ import binascii
 import functools
 import hashlib
 import hmac
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ledger.credentials import secret_of
 from ledger.errors import ConfigurationError, RunwardError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read_secrets(variable: str, file: Path | None) -> tuple[SigningSecret, ...]:
 
     Raises ConfigurationError.
     """
-    found = _judged(os.environ.get(variable, ""), variable)
+    found = _judged(secret_of(variable) if variable else "", variable)
     if file is not None:
         found += _judged(_text_of(file), str(file))
     return tuple({secret.fingerprint: secret for secret in found}.values())

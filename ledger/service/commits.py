@@ -11,6 +11,7 @@ from ledger.core.model import Change, Facts
 from ledger.errors import DatabaseError, NotAllowed
 from ledger.service.entry import Entry
 from ledger.service.heart import Heart
+from ledger.service.telling import tell_change
 from ledger.store.records import Decision, Guard, Rejected, Result, Written
 from ledger.store.writer import Writer
 
@@ -54,11 +55,14 @@ class Commits:
         )
         result = await self._persist(decision)
         if isinstance(result, Written):
-            entry.facts = result.facts
+            before, entry.facts = entry.facts, result.facts
+            tell_change(before, entry.facts, self._heart.life.id)
             for run_id in result.woken:
                 self.on_woken(run_id)
         elif isinstance(result, Rejected) and not isinstance(result.error, Overtaken):
-            log.error("run %s: %s", decision.run_id, result.error)
+            log.error(
+                "run %s: %s", decision.run_id, result.error, extra={"run_id": decision.run_id}
+            )
         return result
 
     async def _persist(self, decision: Decision) -> Result:
@@ -71,6 +75,7 @@ class Commits:
             except DatabaseError as error:
                 if decision.evidence is None and decision.performed is None:
                     raise
-                log.error("run %s: %s; the commit is tried again", decision.run_id, error)
+                what = "run %s: %s; the commit is tried again"
+                log.error(what, decision.run_id, error, extra={"run_id": decision.run_id})
             await pause(min(0.1 * 2**attempt, COMMIT_PAUSE_SECONDS_MAX))
             attempt = min(attempt + 1, 20)

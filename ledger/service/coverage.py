@@ -129,7 +129,7 @@ class Coverage:
         self.gaps |= {profile}
         log.warning(
             "profile %s: no webhook since %s while %d runs ended; polling until one comes",
-            profile, since.isoformat(timespec="seconds"), missed,
+            profile, since.isoformat(timespec="seconds"), missed, extra={"profile": profile},
         )  # fmt: skip
         self.on_gap(profile)
 
@@ -146,7 +146,8 @@ class Coverage:
         if last is None or last <= gap.noticed_at:
             return False
         if await self._writer.transact(lambda c: close_gap(c, gap.profile, now)):
-            log.warning("profile %s: webhooks come again", gap.profile)
+            what = "profile %s: webhooks come again"
+            log.warning(what, gap.profile, extra={"profile": gap.profile})
         self._missed_in_row[gap.profile] = 0
         self._first_missed.pop(gap.profile, None)
         return True

@@ -34,6 +34,7 @@ from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
 from ledger.service.options import Options
 from ledger.service.perform import hidden, perform, source_of
+from ledger.service.telling import tell_call
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
 from ledger.service.usage import Usage
@@ -208,6 +209,7 @@ class Driver:
         now = self._clock()
         seconds = monotonic() - started
         self.usage.count(now, facts.run.account_id, operation, name, seconds)
+        tell_call(facts, step, name, seconds, self._heart.life.id)
         if self._accounts.mind(facts.run.account_id, error, now, self._rng):
             self.on_account_back(facts.run.account_id)
         return outcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import fields
@@ -20,6 +19,7 @@ from ledger.core.request import (
     judge_request,
     judge_tags,
 )
+from ledger.credentials import secret_of
 from ledger.entropy import new_id
 from ledger.errors import InvalidInput, MissingCredential
 from ledger.service.accounts import Credential, account_profile, resolve
@@ -153,7 +153,7 @@ class Judge:
         found = self.credentials.get((provider, profile.base_url, profile.project or ""))
         if found is not None:
             return found
-        late = bool(os.environ.get(profile.key_variable))
+        late = bool(secret_of(profile.key_variable))
         why = (
             f"{profile.key_variable} is set now, but was not when the ledger was opened: keys are "
             "read then, and setting one later has no effect"

@@ -12,7 +12,6 @@ import functools
 import ipaddress
 import json
 import logging
-import os
 import random
 import re
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from ledger.core.passing_on import Notice, NoticeType, judge_types
 from ledger.core.redaction import redact_text
 from ledger.core.retrying import SENDING
 from ledger.core.signing import PREFIX, SECRET_BYTES_MIN, read_secret, sign
+from ledger.credentials import secret_of
 from ledger.errors import ConfigurationError
 from ledger.providers.outbound import Answer, Poster
 from ledger.service.followers import Consumer
@@ -86,9 +86,9 @@ def _endpoint(name: str, given: Outbound) -> Endpoint:
     _judge_url(place, given.url)
     variable = given.secret_variable
     try:
-        secret = read_secret(os.environ.get(variable, "").strip())
+        secret = read_secret(secret_of(variable))
     except ValueError as error:
-        state = str(error) if os.environ.get(variable) else "it is not set"
+        state = str(error) if secret_of(variable) else "it is not set"
         raise ConfigurationError(
             f"{place}: {variable} must hold the signing secret: {state}",
             hint=f'export {variable}="{PREFIX}$(openssl rand -base64 {SECRET_BYTES_MIN + 8})"',

@@ -144,6 +144,8 @@ class Receiver:
         return True
 
     def _count(self, profile: str, result: str) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("webhook", extra={"result": str(result), "profile": profile or None})
         hour = self._clock().replace(minute=0, second=0, microsecond=0)
         self._tally[hour, profile, str(result)] += 1
         if self._telling is None or self._telling.done():

@@ -30,6 +30,7 @@ from ledger.service.housekeeping import Housekeeping
 from ledger.service.notices import Notices
 from ledger.service.options import Options, Report
 from ledger.service.parking import Parking
+from ledger.service.supervision import Supervisor
 from ledger.service.tasks import beside
 from ledger.service.threads import hint_loop
 from ledger.service.tools import Toolbox
@@ -83,6 +84,7 @@ class Reconciler:
         self._passed_at: float | None = None
         self._steps = ClockSteps()
         self._hints: Hints | None = None
+        self.supervisor = Supervisor()
 
     @property
     def busy(self) -> int:
@@ -93,6 +95,11 @@ class Reconciler:
     def age_seconds(self) -> float | None:
         """Seconds since the last pass that went well; None before the first."""
         return None if self._passed_at is None else monotonic() - self._passed_at
+
+    def backlog(self) -> tuple[int, int]:
+        """How many runs this life has, and how many of them are due or under way."""
+        now, entries = self._clock(), self.holdings.agenda.entries
+        return len(entries), sum(entry.busy or entry.due <= now for entry in entries.values())
 
     def idle(self) -> bool:
         """Whether nothing is due or under way."""
@@ -159,6 +166,7 @@ class Reconciler:
                     self._wake.clear()
                     await self._pass()
                     await self._wait(until is not None)
+                self.supervisor.stopping(self._options.grace_seconds)
                 await self._let_go()
             except asyncio.CancelledError:
                 # Interrupted: no grace, but the runs must not wait for a lease to run out.
@@ -175,6 +183,9 @@ class Reconciler:
             log.error("a pass failed: %s", error, exc_info=unexpected(error))
             self._hinted = False
             self._next_sweep = self._clock() + timedelta(seconds=1)
+            if unexpected(error):
+                return
+        self.supervisor.passed(self.backlog)
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -215,11 +226,11 @@ class Reconciler:
         try:
             kept = await self.driver.drive(entry)
         except DatabaseError as error:
-            log.error("run %s: %s", run_id, error)
+            log.error("run %s: %s", run_id, error, extra={"run_id": run_id})
             kept, entry.due = True, self._clock() + timedelta(seconds=5)
         except Exception:
             # One poisonous run never stops the others; it is looked at again, later.
-            log.exception("run %s: an error of ours", run_id)
+            log.exception("run %s: an error of ours", run_id, extra={"run_id": run_id})
             kept, entry.due = True, self._clock() + timedelta(seconds=30)
         finally:
             entry.busy = False

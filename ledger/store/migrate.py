@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ledger.store.schema import HEAD, Fit, inspect
 from ledger.store.storage import frozen
 from ledger.store.tables import LedgerRow, Table
 
+log = logging.getLogger("runward")
 LOCK_KEY = 0x72756E77617264
 LOCK_SECONDS = 120.0
 
@@ -48,6 +50,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
                 status.demand_current()
             if status.fit != Fit.current:
                 _migrate(engine)
+                log.info("the schema is upgraded to %s", HEAD, extra={"from": status.revision})
             inspect(engine).demand_current()
             return status.revision, HEAD
     finally:

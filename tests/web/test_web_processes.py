@@ -8,10 +8,12 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from notify_rig import Manager
 from service_rig import KEY
 from support import SQLITE
 from web_rig import NOWHERE, REQUEST, SECONDS_MAX, Process
@@ -23,6 +25,14 @@ from ledger.simulator import Simulator
 from ledger.web.service import FOLLOWERS_MAX
 
 Start = Callable[..., Process]
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A process manager that is told how things stand."""
+    manager = Manager(str(tmp_path / "notify"))
+    yield manager
+    manager.close()
 
 
 def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -45,16 +55,17 @@ def _read(said: Any) -> Any:
     return json.loads(text) if said.headers["content-type"] == "application/json" else text
 
 
-def test_up_is_all_that_is_needed(start: Start, empty_database_url: str) -> None:
+def test_up_is_all_that_is_needed(start: Start, empty_database_url: str, manager: Manager) -> None:
     """An empty database is set up; a run that is submitted is driven to its end, and its stream
     ends with it; SIGTERM ends everything with 0."""
     with Simulator.running(speed=10) as sim:
         up = start(
             "up", "--port", "0",
             OPENAI_BASE_URL=sim.url, OPENAI_API_KEY=KEY, RUNWARD_POLL_SECONDS="0.05",
-            url=empty_database_url,
+            url=empty_database_url, **manager.environment,
         )  # fmt: skip
         url = up.url()
+        assert wait_until(lambda: manager.heard_of("READY=1"), seconds=SECONDS_MAX)
         assert (200, True) == (ask(f"{url}/readyz")[0], ask(f"{url}/readyz")[1]["ready"])
         status, run = ask(f"{url}/api/v1/runs", {**REQUEST, "key": "sum:1"})
         _, stream = ask(f"{url}/api/v1/runs/sum:1/events?follow=true")
@@ -66,17 +77,26 @@ def test_up_is_all_that_is_needed(start: Start, empty_database_url: str) -> None
     assert 'event: end\ndata: {"status":"completed"}' in stream
     assert 'runward_workers{role="daemon"} 1.0' in numbers
     assert 0 == code, up.said
-    assert 1 == len(up.said.splitlines()), up.said
+    lines = [json.loads(line) for line in up.said.splitlines()]
+    assert "the schema is upgraded to " in lines[0]["event"]
+    assert f"runward up on {url} " in lines[1]["event"]
+    assert {run["id"]} == {line["run_id"] for line in lines[2:]}
+    assert "run completed" == lines[-1]["event"]
+    assert "STOPPING=1" in manager.news()
+    first = ["EXTEND_TIMEOUT_USEC=600000000", "STATUS=bringing the schema up to date", "READY=1"]
+    assert first == manager.heard[:3]
+    assert "WATCHDOG=1" in manager.heard
     with Ledger.open(empty_database_url) as ledger:
         assert {"life", "http"} == {e["actor"].split(":")[0] for e in ledger.events("sum:1")}
         assert () == ledger.verify().broken
 
 
 @SQLITE
-def test_serve_ends_with_its_streams(start: Start) -> None:
+def test_serve_ends_with_its_streams(start: Start, manager: Manager) -> None:
     """/readyz says so first; who follows is let go; then 0. No line is logged for a request."""
-    serve = start("serve", "--port", "0", OPENAI_API_KEY=KEY)
+    serve = start("serve", "--port", "0", OPENAI_API_KEY=KEY, **manager.environment)
     url = serve.url()
+    assert wait_until(lambda: manager.heard_of("READY=1"), seconds=SECONDS_MAX)
     _, run = ask(f"{url}/api/v1/runs", REQUEST)
     streams: list[tuple[int, Any]] = []
     follow = f"{url}/api/v1/runs/{run['id']}/events?follow=true"
@@ -95,6 +115,8 @@ def test_serve_ends_with_its_streams(start: Start) -> None:
     assert unready[-1] - unready[0] > 0.5
     assert 0 == code, serve.said
     assert 1 == len(serve.said.splitlines()), serve.said
+    assert "STOPPING=1" in manager.news()
+    assert "WATCHDOG=1" not in manager.heard
     assert [200] == [status for status, _ in streams]
 
 
@@ -168,6 +190,11 @@ def test_the_port_of_the_environment(start: Start) -> None:
     assert 200 == ask(f"{url}/api/v1/runs")[0]
     assert 403 == ask(f"{url}/api/v1/runs", REQUEST)[0]
     assert 200 == ask(f"{url}/healthz")[0]
+    check = start("healthcheck", PORT=str(port))
+    assert (0, "ready\n") == (check.wait(), check.said)
+    assert 0 == serve.drain()
+    check = start("healthcheck", PORT=str(port))
+    assert (1, 1) == (check.wait(), len(check.said.splitlines()))
 
 
 @SQLITE
