@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import NoReturn
+from types import FrameType
 
 from ledger.errors import RunwardError
 
@@ -14,15 +14,16 @@ def main() -> None:
     """The entry of `runward`, `python -m ledger` and `python cli.py`."""
     from ledger.commands.app import app
 
-    before = signal.signal(signal.SIGTERM, _terminated)
+    ended: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: _terminated(ended, number, frame))
     try:
         # What an interrupt ended is returned, not raised.
         code = app(prog_name="runward", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(128 + ended[0] if ended else code if isinstance(code, int) else 0)
     except RunwardError as error:
         fail(error)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(128 + ended[0] if ended else 130)
     except BrokenPipeError:
         # The reader went away, as `| head` does; say nothing, and let no flush say it later.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -33,9 +34,14 @@ def main() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def _terminated(number: int, _: object) -> NoReturn:
-    """End as an interrupt does: runs are given back, transactions rolled back."""
-    sys.exit(128 + number)
+def _terminated(ended: list[int], number: int, frame: FrameType | None) -> None:
+    """End as an interrupt does: runs are given back, transactions rolled back. An event loop turns
+    an interrupt into a cancel; an exit raised in the middle of one of its tasks would be lost."""
+    ended.append(number)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if not callable(interrupt):
+        sys.exit(128 + number)
+    interrupt(signal.SIGINT, frame)
 
 
 def fail(error: RunwardError) -> None:
