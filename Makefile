@@ -34,8 +34,8 @@ lint: $(VENV)/.dev ## ruff, mypy and the floors of the architecture
 docs: $(VENV)/.dev ## make the pages that are drawn from the program
 	@$(PY) docs/make.py
 
-thorough: $(VENV)/.dev ## every test of service, web and commands on both databases; `make test` runs each on one
-	@RUNWARD_TEST_BOTH=1 $(PYTEST) tests/service tests/web tests/commands
+thorough: $(VENV)/.dev ## every case of every test, on both databases; `make test` samples the long ones
+	@RUNWARD_TEST_BOTH=1 $(PYTEST) tests/service tests/web tests/commands tests/fuzzing
 
 chaos: $(VENV)/.dev ## real processes killed at random, the long form: CHAOS_KILLS=200
 	@RUNWARD_TEST_CHAOS_KILLS=$(CHAOS_KILLS) $(PY) -m pytest -m chaos

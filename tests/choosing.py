@@ -1,9 +1,16 @@
-"""Which of its two databases a long test runs on by default."""
+"""What of the long tests runs by default; `make thorough` runs all of them.
+
+The store's own tests run on both databases always. Where a case takes seconds, its name decides on
+which of the two it runs: half of the cases on either. Of a test that is marked `sampled(n)` every
+n-th case runs.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -15,17 +22,31 @@ BOTH = bool(os.environ.get("RUNWARD_TEST_BOTH"))
 
 def pytest_report_header() -> str:
     """Says what is left out, and how it is run."""
-    how = "each on both databases" if BOTH else "each on one database; `make thorough` runs both"
-    return f"tests of service, web and commands: {how}"
+    how = "all cases" if BOTH else "long ones on one database each, some sampled: make thorough"
+    return f"cases: {how}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The store's own tests run on both databases always. Where a case takes seconds, its name
-    decides on which one it runs by default: half of the cases on either."""
-    left_out = [] if BOTH else [item for item in items if _on_the_other(item)]
+    """Leave out what is for `make thorough`."""
+    if BOTH:
+        return
+    kept = _sampled([item for item in items if not _on_the_other(item)])
+    left_out = set(items) - set(kept)
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = kept
+
+
+def _sampled(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Every n-th case of a test that says so, the first one always."""
+    places: dict[object, itertools.count[int]] = defaultdict(itertools.count)
+    kept = []
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        place = next(places[item.path, item.name.partition("[")[0]])
+        if mark is None or place % mark.args[0] == 0:
+            kept.append(item)
+    return kept
 
 
 def _on_the_other(item: pytest.Item) -> bool:

@@ -222,3 +222,9 @@ def _judge_text(what: str, value: object, longest: int, *, blank: bool = False) 
             " control characters and lone surrogates cannot be stored"
         )
     return str.__str__(value)
+
+
+def usable_id(object_id: str) -> bool:
+    """Whether an id can be sent and stored; `.` and `..` change the path even when escaped."""
+    dots = object_id.lower().replace("%2e", ".") in (".", "..")
+    return 0 < len(object_id) <= ID_CHARS_MAX and object_id.isprintable() and not dots

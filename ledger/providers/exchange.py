@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -15,6 +15,7 @@ from ledger.core.alphabet import RemoteKind
 from ledger.core.intent import Address
 from ledger.core.outcome import Observation
 from ledger.core.reading import parse_json, read_object
+from ledger.core.request import usable_id
 from ledger.errors import MalformedReply, Reply, RequestRefused, RunwardError
 from ledger.providers.replies import (
     BODY_BYTES_KEPT,
@@ -23,8 +24,6 @@ from ledger.providers.replies import (
     poll_after_seconds,
     request_id,
 )
-
-ID_CHARS_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +129,3 @@ def segment(object_id: str) -> str:
     if not usable_id(object_id):
         raise RequestRefused(f"the id {object_id[:40]!r} cannot be part of an address")
     return quote(object_id, safe="")
-
-
-def usable_id(object_id: str) -> bool:
-    """Whether an id can be sent and stored; `.` and `..` change the path even when escaped."""
-    dots = object_id.lower().replace("%2e", ".") in (".", "..")
-    return 0 < len(object_id) <= ID_CHARS_MAX and object_id.isprintable() and not dots

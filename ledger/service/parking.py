@@ -18,8 +18,8 @@ from ledger.core.families import FAMILIES
 from ledger.core.intent import Address
 from ledger.core.notices import DeliveryState
 from ledger.core.outcome import Found, Observation, dump_outcome
+from ledger.core.request import usable_id
 from ledger.errors import AuthenticationRefused, MissingCredential, Pause, UpstreamError
-from ledger.providers.exchange import usable_id
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.usage import Usage
 from ledger.store.deliveries import (

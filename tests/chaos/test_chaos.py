@@ -24,7 +24,7 @@ from ledger.store.queries import counts, newest_ids, open_calls
 
 pytestmark = pytest.mark.chaos
 
-KILLS = int(os.environ.get("RUNWARD_TEST_CHAOS_KILLS", "3"))
+KILLS = int(os.environ.get("RUNWARD_TEST_CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("RUNWARD_TEST_CHAOS_SEED", "20261121"))
 RUNS_PER_KILL = 12
 SECONDS_MAX = 60 + 2 * KILLS

@@ -92,6 +92,7 @@ BODIES: dict[str, tuple[str | bytes, str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", BODIES)
 def test_a_bad_request_is_refused_whole(runward: CommandLine, name: str) -> None:
     """Whatever is wrong with a request: exit 2, the reason, and nothing is written."""
@@ -177,6 +178,7 @@ FLAGS: dict[str, tuple[tuple[str, ...], int, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_bad_argument_is_refused(runward: CommandLine, name: str) -> None:
     """Whatever is wrong on the line: the right exit code, the reason, and nothing is written."""

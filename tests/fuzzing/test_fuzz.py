@@ -29,8 +29,8 @@ from ledger.store.store import Store
 from ledger.store.verify import _History
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "8"))
-EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "97"))
+SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "4"))
+EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "211"))
 MUTANT_SEEDS = 40
 
 
@@ -50,6 +50,7 @@ def test_a_death_at_any_point_of_a_story_loses_nothing(name: str) -> None:
     assert all(played.deaths == 1 for played in plays[1:])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_stop_beyond_the_lease_at_any_point_of_a_story_loses_nothing(name: str) -> None:
     plays = stopped_everywhere(name, every=5 * EVERY, first=1 + len(name) % EVERY)

@@ -19,9 +19,10 @@ from scripted_upstream import (
 )
 
 from ledger.core.outcome import Observation
+from ledger.core.request import usable_id
 from ledger.errors import MalformedReply, RequestRefused
 from ledger.providers.assistants import AssistantsProvider
-from ledger.providers.exchange import segment, usable_id
+from ledger.providers.exchange import segment
 
 HOSTILE = {
     "empty": b"",

@@ -174,6 +174,7 @@ def test_a_final_run_cannot_be_cancelled(rig: Rig) -> None:
         rig.ledger.cancel(run)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.failure(15)
 @SQLITE
 @pytest.mark.usefixtures("impatient")

@@ -58,6 +58,7 @@ def kept(rig: Rig, run: Any) -> list[bytes]:
     return [bodies[n] for role, n in pairs if role in OBSERVED]
 
 
+@pytest.mark.sampled(3)
 @SQLITE
 @pytest.mark.parametrize(("provider", "model"), CASES)
 def test_a_hook_changes_no_decision(

@@ -247,6 +247,7 @@ def test_the_same_call_id_with_other_arguments_is_another_call(
     assert DONE == verdict(run)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.problem(10)
 @SQLITE
 @pytest.mark.usefixtures("impatient")
