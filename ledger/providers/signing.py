@@ -8,11 +8,8 @@ at a time, reads the clock itself, and takes a secret that decodes to nothing fo
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,15 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ledger.core.signing import PREFIX, SECRET_BYTES_MIN, read_secret, sign
 from ledger.credentials import secret_of
 from ledger.errors import ConfigurationError, RunwardError
 
 if TYPE_CHECKING:
     from openai.resources.webhooks.webhooks import Webhooks
 
-PREFIX: Final = "whsec_"
-SECRET_BYTES_MIN: Final = 24
-"""What Standard Webhooks asks of a secret; a shorter one could be guessed, an empty one is none."""
 FILE_BYTES_MAX: Final = 65_536
 ANY_TIME: Final = 1 << 62
 POST_SECONDS: Final = 10.0
@@ -46,27 +41,24 @@ class SigningSecret:
 
 
 def signing_secret(text: str, place: str) -> SigningSecret:
-    """A secret, judged. Raises ConfigurationError, naming where it stands and never what it is."""
+    """A secret, judged. Raises ConfigurationError, naming where it stands and never what it is.
+
+    One without the prefix is taken as it is, as the SDK does.
+    """
+    hint = "copy the signing secret again, whole"
     try:
         key = _key_of(text)
-    except (binascii.Error, ValueError):
-        raise ConfigurationError(
-            f"{place}: what follows {PREFIX} is not base64",
-            hint="copy the signing secret again, whole",
-        ) from None
-    if len(key) < SECRET_BYTES_MIN:
-        raise ConfigurationError(
-            f"{place}: the signing secret holds {len(key)} bytes; "
-            f"at least {SECRET_BYTES_MIN} are needed, or deliveries could be forged",
-            hint="copy the signing secret again, whole",
-        )
+    except ValueError as error:
+        raise ConfigurationError(f"{place}: the signing secret: {error}", hint=hint) from None
     return SigningSecret(value=text, fingerprint=_fingerprint(key))
 
 
 def _key_of(text: str) -> bytes:
     """The key in a secret. Raises ValueError."""
     if text.startswith(PREFIX):
-        return base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        return read_secret(text)
+    if len(text.encode()) < SECRET_BYTES_MIN:
+        raise ValueError(f"it has {len(text.encode())} bytes; {SECRET_BYTES_MIN} are the least")
     return text.encode()
 
 
@@ -131,16 +123,9 @@ def signed_headers(
     secret: SigningSecret, webhook_id: str, now: datetime, body: bytes
 ) -> dict[str, str]:
     """The headers of a delivery of our own, as Standard Webhooks has them."""
-    stamp = str(int(now.timestamp()))
-    key = _key_of(secret.value)
-    content = f"{webhook_id}.{stamp}.".encode() + body
-    made = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
-    return {
-        "content-type": "application/json",
-        "webhook-id": webhook_id,
-        "webhook-timestamp": stamp,
-        "webhook-signature": f"v1,{made}",
-    }
+    stamp = int(now.timestamp())
+    made = sign(_key_of(secret.value), message_id=webhook_id, timestamp=stamp, body=body)
+    return {"content-type": "application/json", **made}
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
