@@ -8,8 +8,8 @@ import pytest
 
 from ledger.fuzzing.regimes import REGIMES, Outcome, Regime, run
 
-RUNS = 20
-SPAN_SECONDS = 400.0
+RUNS = 14
+SPAN_SECONDS = 300.0
 POLLED, *TOLD = REGIMES
 
 
