@@ -26,6 +26,8 @@ TEXT_CHARS_MAX: Final = 256
 HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 WATCHED: Final = ("response.",)
 """Events that speak of something a run can be; all others are foreign."""
+TEST_EVENT: Final = "runward.test"
+"""The type of a delivery that we send to ourselves: it says nothing about upstream's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

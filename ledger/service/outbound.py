@@ -73,10 +73,15 @@ def endpoints(settings: Settings) -> list[Endpoint]:
 
 def endpoint(settings: Settings, name: str) -> Endpoint:
     """One endpoint by name. Raises ConfigurationError."""
+    demand_endpoint(settings, name)
+    return _endpoint(name, settings.outbound[name])
+
+
+def demand_endpoint(settings: Settings, name: str) -> None:
+    """Raise ConfigurationError unless there is an endpoint of this name."""
     if name not in settings.outbound:
         known = ", ".join(sorted(settings.outbound)) or "none; add [outbound.NAME] to runward.toml"
         raise ConfigurationError(f"there is no endpoint {name!r}", hint=f"there are: {known}")
-    return _endpoint(name, settings.outbound[name])
 
 
 def _endpoint(name: str, given: Outbound) -> Endpoint:

@@ -14,7 +14,7 @@ from ledger.entropy import new_id
 from ledger.errors import InvalidInput, NotFound
 from ledger.providers.outbound import Poster
 from ledger.service.handlers import PREFIX
-from ledger.service.outbound import endpoint, send
+from ledger.service.outbound import demand_endpoint, endpoint, send
 from ledger.store import outbox
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def list_outbox(
 def choose(ledger: Ledger, ids: Sequence[int], *, name: str | None, since: str | None) -> list[int]:
     """Which deliveries are meant: by number, or those of an endpoint since some time.
 
-    Raises InvalidInput for neither or both, and for a handler's; NotFound.
+    Raises InvalidInput for neither or both, and for a handler's; ConfigurationError for an endpoint
+    that is configured no more; NotFound.
     """
     if bool(ids) == (name is not None) or (name is None) != (since is None):
         raise InvalidInput(
@@ -60,6 +61,7 @@ def choose(ledger: Ledger, ids: Sequence[int], *, name: str | None, since: str |
             hint="runward outbound list",
         )
     if name is not None and since is not None:
+        _judge(ledger, name, "what is named", "runward outbound list")
         moment = read_moment(since, utcnow())
         return ledger.store.read(lambda c: outbox.ids_since(c, name, moment))
     rows = ledger.store.read(lambda c: outbox.of_ids(c, ids))
@@ -67,12 +69,16 @@ def choose(ledger: Ledger, ids: Sequence[int], *, name: str | None, since: str |
     if unknown:
         raise NotFound(f"there is no delivery {unknown[0]}", hint="runward outbound list")
     for row in rows:
-        if row.endpoint.startswith(PREFIX):
-            raise InvalidInput(
-                f"delivery {row.id} was for the function {row.endpoint.removeprefix(PREFIX)}",
-                hint=f"call it yourself: runward show {row.run_id} has what it was told",
-            )
+        hint = f"call it yourself: runward show {row.run_id} has what it was told"
+        _judge(ledger, row.endpoint, f"delivery {row.id}", hint)
     return [row.id for row in rows]
+
+
+def _judge(ledger: Ledger, name: str, what: str, hint: str) -> None:
+    """Refuse what no daemon would ever send: it would wait for good."""
+    if name.startswith(PREFIX):
+        raise InvalidInput(f"{what} was for the function {name.removeprefix(PREFIX)}", hint=hint)
+    demand_endpoint(ledger.settings, name)
 
 
 def redeliver(ledger: Ledger, ids: Sequence[int]) -> int:

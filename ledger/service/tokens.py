@@ -21,6 +21,7 @@ from ledger.store.access import (
     any_token,
     audit,
     revoke_token,
+    token_named,
     token_of,
     token_used,
     tokens,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ledger.store.store import Store
 
 PREFIX: Final = "rw_"
+BEARER: Final = "token:"
+"""Before a token's name, where the history names who showed it."""
 TOKEN_BYTES: Final = 32
 EXPIRES_SECONDS_MAX: Final = 3_650 * 86_400.0
 USED_EVERY: Final = timedelta(minutes=1)
@@ -134,7 +137,15 @@ def bearer_of(ledger: Ledger, text: str) -> Caller | None:
     if token is None or not hmac.compare_digest(token.hash, digest) or token.over(now):
         return None
     _note_use(ledger, token, now)
-    return Caller(f"token:{token.name}", token.role)
+    return Caller(BEARER + token.name, token.role)
+
+
+def still_counts(store: Store, caller: Caller) -> bool:
+    """Whether the token that somebody showed counts on; who needed none goes on without."""
+    if not caller.actor.startswith(BEARER):
+        return True
+    token = store.read(lambda c: token_named(c, caller.actor.removeprefix(BEARER)))
+    return token is not None and token.over(utcnow()) is None
 
 
 def _note_use(ledger: Ledger, token: Token, now: datetime) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ledger.clock import utcnow
+from ledger.core.delivery import TEST_EVENT
 from ledger.entropy import new_id
 from ledger.errors import ConfigurationError
 from ledger.providers.signing import post, signed_headers
@@ -13,8 +14,6 @@ from ledger.service.keyring import Keyring
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
-
-TEST_EVENT = "runward.test"
 
 
 def own_receiver(ledger: Ledger) -> str:

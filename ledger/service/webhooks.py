@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 GAPS_SHOWN: Final = 20
-SECRETS_KEPT: Final = 2
-"""So many secrets a rotation leaves in a file: the new one, and the one it replaces."""
+SECRETS_KEPT: Final = 20
+"""So many secrets a file holds at most: those of all endpoints of a profile, and of rotations."""
 
 
 def deliveries(

@@ -65,6 +65,12 @@ def token_of(connection: sa.Connection, digest: bytes) -> Token | None:
     return None if row is None else _token(row)
 
 
+def token_named(connection: sa.Connection, name: str) -> Token | None:
+    """The token of this name, whether or not it counts."""
+    row = connection.execute(sa.select(TOKEN).where(TOKEN.c.name == name)).one_or_none()
+    return None if row is None else _token(row)
+
+
 def any_token(connection: sa.Connection) -> bool:
     """Whether there is a token that nobody has revoked."""
     statement = sa.select(TOKEN.c.id).where(TOKEN.c.revoked_at.is_(None)).limit(1)

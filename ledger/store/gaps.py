@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from ledger.core.delivery import TEST_EVENT
 from ledger.store.deliveries import DELIVERY
 from ledger.store.rows import table_of
 from ledger.store.tables import GapRow
@@ -59,8 +60,10 @@ def close_gap(connection: sa.Connection, profile: str, now: datetime) -> bool:
 
 
 def last_delivery(connection: sa.Connection, profile: str) -> datetime | None:
-    """When the newest delivery to a profile came."""
-    newest = sa.select(sa.func.max(DELIVERY.c.received_at)).where(DELIVERY.c.profile == profile)
+    """When the newest delivery of upstream's to a profile came."""
+    newest = sa.select(sa.func.max(DELIVERY.c.received_at)).where(
+        DELIVERY.c.profile == profile, DELIVERY.c.type != TEST_EVENT
+    )
     found: datetime | None = connection.execute(newest).scalar()
     return found
 

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from ledger.clock import monotonic, pause
 from ledger.errors import RunwardError
 from ledger.service.pages import read_page
+from ledger.service.tokens import Caller, still_counts
 from ledger.web.problems import problem
 from ledger.web.service import FOLLOWERS_MAX, Service
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.25
 ALIVE_SECONDS: Final = 15.0
 """So long nothing may come before a word that says so: proxies cut silent connections."""
+JUDGE_SECONDS: Final = 2.0
+"""So often it is asked whether the caller's token counts on: a stream outlasts many."""
 PAGE: Final = 500
 AGAIN: Final = "retry: 2000\n\n"
 
@@ -30,10 +33,10 @@ class Stream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, service: Service, run_id: int, after: int) -> None:
+    def __init__(self, service: Service, run_id: int, after: int, caller: Caller) -> None:
         self._service = service
         super().__init__(
-            _events(service, run_id, after),
+            _events(service, run_id, after, caller),
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
@@ -46,7 +49,7 @@ class Stream(StreamingResponse):
             self._service.followers -= 1
 
 
-def follow(service: Service, run_id: int, after: int) -> Response:
+def follow(service: Service, run_id: int, after: int, caller: Caller) -> Response:
     """A stream of a run's events above number `after`, until the run is over and settled."""
     if service.followers >= FOLLOWERS_MAX:
         return problem(
@@ -55,16 +58,20 @@ def follow(service: Service, run_id: int, after: int) -> Response:
             hint="read pages of events instead, or try again later",
             headers={"Retry-After": "5"},
         )
-    return Stream(service, run_id, after)
+    return Stream(service, run_id, after, caller)
 
 
-async def _events(service: Service, run_id: int, after: int) -> AsyncIterator[str]:
-    """The stream. It also ends with the service, when its time is up or the database is away: a
-    client asks again with the last number that it saw."""
-    began = said = monotonic()
+async def _events(service: Service, run_id: int, after: int, caller: Caller) -> AsyncIterator[str]:
+    """The stream. It also ends with the service, with the caller's token, when its time is up or
+    the database is away: a client asks again with the last number that it saw."""
+    began = said = judged = monotonic()
     yield AGAIN
     while not service.draining and monotonic() - began < service.follow_seconds:
         try:
+            if monotonic() - judged >= JUDGE_SECONDS:
+                judged = monotonic()
+                if not await run_in_threadpool(still_counts, service.ledger.store, caller):
+                    return
             page = await run_in_threadpool(
                 read_page, service.ledger, run_id, after=after, limit=PAGE
             )

@@ -16,7 +16,7 @@ from ledger.service.views import run_summary
 from ledger.web import shapes
 from ledger.web.following import follow as follow_run
 from ledger.web.problems import Answer
-from ledger.web.service import acting_ledger, service_of
+from ledger.web.service import acting_ledger, caller_of, service_of
 from ledger.web.shapes import NUMBER_MAX, RunPath
 
 PAGE_MAX: Final = 1_000
@@ -112,7 +112,8 @@ async def events(
     """
     run_id = await run_in_threadpool(ledger.run_id, run)
     if follow or STREAM in request.headers.get("accept", ""):
-        return follow_run(service_of(request), run_id, max(after, last_event_id or 0))
+        begin, caller = max(after, last_event_id or 0), caller_of(request.scope)
+        return follow_run(service_of(request), run_id, begin, caller)
     page = await run_in_threadpool(read_page, ledger, run_id, after=after, limit=limit)
     following = page.events[-1]["seq"] if page.events and page.more else None
     return Answer({"events": page.events, "next_after": following})

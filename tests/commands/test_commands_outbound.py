@@ -96,6 +96,8 @@ def test_the_test_signs_and_says_the_answer(runward: CommandLine, hook: Receiver
         (["redeliver", "--endpoint", "crm"], 2, "by number, or by --endpoint"),
         (["redeliver", "--endpoint", "crm", "--since", "soon"], 2, "not a duration"),
         (["redeliver", "7"], 3, "there is no delivery 7"),
+        (["redeliver", "--endpoint", "other", "--since", "2h"], 4, "there is no endpoint 'other'"),
+        (["redeliver", "--endpoint", "on:m:f", "--since", "2h"], 2, "the function m:f"),
         (["list", "--waiting", "--given-up"], 2, "exclude"),
     ],
 )

@@ -55,6 +55,20 @@ def test_an_endpoint_from_its_making_to_its_end(runward: CommandLine, home: Path
 
 
 @pytest.mark.usefixtures("sim")
+def test_the_secrets_of_other_endpoints_stay_in_a_file(runward: CommandLine, home: Path) -> None:
+    """A new endpoint replaces none: deliveries of all that there are count on."""
+    file = home / "secrets"
+    held: list[str] = []
+    for name in ("a", "b", "c"):
+        url = f"https://example.com/{name}"
+        said = runward("webhook", "endpoint", "create", "--url", url, "--secret-file", str(file))
+        assert 0 == said.code, said.err
+        newest, *older = file.read_text().split()
+        assert held == older
+        held = [newest, *older]
+
+
+@pytest.mark.usefixtures("sim")
 def test_without_a_file_the_secret_is_shown_once(runward: CommandLine) -> None:
     """On stdout, for somebody who keeps secrets elsewhere; the list shows a hint alone."""
     with receiving() as receiver:

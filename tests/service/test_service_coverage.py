@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 from service_rig import Rig
-from webhook_rig import SECRET, VARIABLE, delivery, receive
+from webhook_rig import SECRET, VARIABLE, delivery, event, receive
 
 from ledger.clock import utcnow
+from ledger.core.delivery import TEST_EVENT
 from ledger.core.outcome import Observation, Observed
 from ledger.providers import open_provider
 from ledger.service.accounts import Accounts
@@ -103,6 +104,21 @@ def test_some_lost_deliveries_are_no_gap(rig: Rig) -> None:
 
     assert {"missed": 2 * GAP_ENDS - 1, "told": 1} == tally(rig)
     assert (0, True) == (rig.count("gap"), life.covers())
+
+
+def test_a_delivery_of_our_own_heals_no_gap(rig: Rig) -> None:
+    """`runward webhook test` shows that the receiver works, and nothing about upstream."""
+    runs = rig.finish(*[rig.submit() for _ in range(GAP_ENDS)])
+    life, now = Life(rig), utcnow()
+    for run in runs:
+        life.sees_end(run.id, now)
+    life.check(now + timedelta(seconds=GRACE_SECONDS))
+
+    receive(rig, delivery(body=event("test_1", TEST_EVENT)))
+    rig.execute("UPDATE gap SET noticed_at = since")
+    life.check(now + timedelta(seconds=GRACE_SECONDS + 1))
+
+    assert (False, [(None,)]) == (life.covers(), rig.rows("SELECT closed_at FROM gap"))
 
 
 def test_thread_runs_are_never_covered(rig: Rig) -> None:

@@ -12,6 +12,7 @@ from support import SQLITE
 from web_rig import MakeWeb, Web, error_of
 
 from ledger.clock import pause
+from ledger.service.tokens import revoke
 from ledger.web import following
 from ledger.web.service import FOLLOWERS_MAX
 
@@ -167,3 +168,23 @@ def test_followers_are_counted(web: Web) -> None:
     assert "5" == said.headers["retry-after"]
     assert 200 == web.get(f"/runs/{run}/events").status_code
     assert FOLLOWERS_MAX == web.service.followers
+
+
+@SQLITE
+def test_a_stream_ends_with_its_token(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is revoked shows nothing more, also where it was shown long ago."""
+    monkeypatch.setattr(following, "JUDGE_SECONDS", 0.0)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    token = web.token("viewer", name="leaver")
+    number = web.ledger.submit(model="sim-slow", input="x").id
+
+    async def listen() -> None:
+        path = f"/api/v1/runs/{number}/events?follow=true"
+        client = Listener(web, path, authorization=f"Bearer {token}")
+        await client.until(lambda: client.seqs)
+        assert not client.task.done()
+        await asyncio.to_thread(revoke, web.ledger, "leaver", actor="test")
+        await client.until(client.task.done)
+        assert (200, False) == (client.status, "event: end" in client.text)
+
+    asyncio.run(listen())
