@@ -133,7 +133,7 @@ def try_receiver(
     if status != 200:
         raise RunwardError(
             f"{place} answered {status}: {said}",
-            hint="401 means that the receiver holds another secret than this shell",
+            hint="the receiver holds another secret than this shell" if status == 401 else None,
         )
     say(f"{place} took it: {said}")
 

@@ -6,6 +6,7 @@ to a run; the delivery names the object, and one read of it shows the marker.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from datetime import datetime, timedelta
@@ -41,7 +42,8 @@ from ledger.store.writer import Writer
 log = logging.getLogger("runward")
 FIRST_SECONDS: Final = 2.0
 """So long the reply to the create may take before the object is fetched for its marker."""
-AT_ONCE: Final = 20
+AT_ONCE: Final = 8
+PAGES_MAX: Final = 25
 TRY_SECONDS: Final = 60.0
 """A life that took a parked delivery and died leaves it to another after this."""
 SENDING_SECONDS: Final = 5.0
@@ -67,9 +69,13 @@ class Parking:
         self._accounts, self._usage, self._rng = accounts, usage, rng
 
     async def look(self, now: datetime) -> None:
-        """Look into the deliveries whose turn it is. Raises DatabaseError."""
-        for item in self._store.read(lambda c: parked(c, now, AT_ONCE)):
-            await self._one(item, now)
+        """Look into the deliveries whose turn it is, some at a time, and no more in one pass than
+        leaves the account to its runs. Raises DatabaseError."""
+        for _ in range(PAGES_MAX):
+            page = self._store.read(lambda c: parked(c, now, AT_ONCE))
+            await asyncio.gather(*(self._one(item, now) for item in page))
+            if len(page) < AT_ONCE:
+                return
 
     async def _one(self, item: Parked, now: datetime) -> None:
         until = now + timedelta(seconds=TRY_SECONDS)
@@ -79,7 +85,7 @@ class Parking:
         aged = now - item.received_at > timedelta(seconds=AGE_OUT_SECONDS)
         if holder is not None:
             await self._known(item, holder, now)
-        elif aged and item.tries >= MISSING_TRIES:
+        elif aged and item.tries:
             # Not by its age alone: it may have come by a queue that stood still for a day.
             await self._settle(item, DeliveryState.foreign)
         else:
@@ -113,7 +119,13 @@ class Parking:
 
     def _account(self, profile: str) -> AccountRecord | None:
         """The account that deliveries to a profile are about; None where no run ever went to it."""
-        self._accounts.learn(self._store)
+        found = self._known_account(profile)
+        if found is None:
+            self._accounts.learn(self._store)
+            found = self._known_account(profile)
+        return found
+
+    def _known_account(self, profile: str) -> AccountRecord | None:
         mine = [r for r in self._accounts.records.values() if r.profile == profile]
         return next((r for r in reversed(mine) if FAMILIES[r.provider].notified), None)
 

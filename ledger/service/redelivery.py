@@ -13,6 +13,7 @@ from ledger.core.query import read_moment
 from ledger.entropy import new_id
 from ledger.errors import InvalidInput, NotFound
 from ledger.providers.outbound import Poster
+from ledger.service.auditing import note_action
 from ledger.service.handlers import PREFIX
 from ledger.service.outbound import demand_endpoint, endpoint, send
 from ledger.store import outbox
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ledger.service.outbound import Endpoint
 
 TEST_TYPE = "runward.test"
+IDS_NOTED = 100
 
 
 def list_outbox(
@@ -85,6 +87,7 @@ def redeliver(ledger: Ledger, ids: Sequence[int]) -> int:
     """Have these sent again, from their first try and under their old ids; returns how many."""
     done = ledger.writer.run(lambda c: outbox.redeliver(c, ids, utcnow())).result()
     ledger.writer.poke()
+    note_action(ledger, "outbound.redeliver", f"{done} deliveries", ids=list(ids)[:IDS_NOTED])
     return done
 
 
@@ -102,6 +105,7 @@ def try_endpoint(ledger: Ledger, name: str) -> dict[str, Any]:
         separators=(",", ":"),
     ).encode()
     answer = asyncio.run(_send(to, message, body))
+    note_action(ledger, "outbound.test", name, status=answer.status)
     return {
         "endpoint": name,
         "url": to.url,

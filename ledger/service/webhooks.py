@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ledger.clock import utcnow
 from ledger.core.notices import DeliveryState, Receipt
-from ledger.errors import ConfigurationError, MissingCredential, RunwardError, UpstreamError
+from ledger.errors import ConfigurationError, RunwardError, UpstreamError
 from ledger.providers.client import read_key
 from ledger.providers.endpoints import EVENTS, Endpoint, Endpoints, Signed
 from ledger.service.accounts import account_profile
-from ledger.store.access import audit
+from ledger.service.auditing import note_action
 from ledger.store.gaps import recent_gaps
 from ledger.store.webhook_stats import delays, foreign, list_deliveries, newest_delivery, receipts
 
@@ -112,12 +112,14 @@ def rotate_endpoint(ledger: Ledger, profile: str, endpoint_id: str, *, overlap: 
 def delete_endpoint(ledger: Ledger, profile: str, endpoint_id: str) -> None:
     """Delete an endpoint."""
     _ask(ledger, profile, lambda e: e.delete(endpoint_id))
-    _write(ledger, "webhook.endpoint.delete", endpoint_id, {})
+    note_action(ledger, "webhook.endpoint.delete", endpoint_id)
 
 
 def try_endpoint(ledger: Ledger, profile: str, endpoint_id: str, event: str) -> int:
     """Have upstream send a sample; the status that the endpoint answered with."""
-    return _ask(ledger, profile, lambda e: e.test(endpoint_id, event))
+    status = _ask(ledger, profile, lambda e: e.test(endpoint_id, event))
+    note_action(ledger, "webhook.endpoint.test", endpoint_id, event=event, status=status)
+    return status
 
 
 def judge_secret_file(file: Path) -> None:
@@ -147,10 +149,7 @@ def write_secret(file: Path, secret: str, *, keep_old: bool) -> None:
 
 def _ask(ledger: Ledger, profile: str, work: Callable[[Endpoints], Coroutine[Any, Any, T]]) -> T:
     found = account_profile(ledger.settings, profile, "responses")
-    try:
-        key = read_key(found)
-    except MissingCredential as missing:
-        raise MissingCredential(missing.message, hint=missing.hint) from None
+    key = read_key(found)
 
     async def asked() -> T:
         endpoints = Endpoints(found, key)
@@ -166,15 +165,7 @@ def _ask(ledger: Ledger, profile: str, work: Callable[[Endpoints], Coroutine[Any
 
 
 def _audited(ledger: Ledger, action: str, endpoint: Endpoint, **detail: object) -> None:
-    _write(ledger, action, endpoint.id, {"url": endpoint.url, **detail})
-
-
-def _write(ledger: Ledger, action: str, subject: str, detail: dict[str, object]) -> None:
-    ledger.writer.run(
-        lambda c: audit(
-            c, at=utcnow(), actor=ledger.actor, action=action, subject=subject, detail=detail
-        )
-    ).result()
+    note_action(ledger, action, endpoint.id, url=endpoint.url, **detail)
 
 
 def _plain(row: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.core.alphabet import RemoteState
 from ledger.core.delivery import WEBHOOK, Delivery
@@ -42,6 +43,8 @@ class Intake:
     ) -> list[Receipt]:
         """Insert what is new, with what it is about, and make the owners of those runs look."""
         fresh, results = self._sort(connection, deliveries)
+        # In one order, so that two receivers with the same ones wait for each other, not both.
+        fresh.sort(key=lambda item: item.webhook_id)
         repeated = [d for d, r in zip(deliveries, results, strict=True) if r == Receipt.duplicate]
         runs = self._runs_of(connection, fresh)
         lock_heads(connection, sorted(set(runs.values())))
@@ -203,9 +206,10 @@ def add_receipts(
     connection: sa.Connection, counts: Sequence[tuple[datetime, str, str, int]]
 ) -> None:
     """Add to the hourly tally: (hour, profile, result, requests)."""
-    for hour, profile, result, requests in counts:
-        key = {"hour": hour, "profile": profile, "result": result}
-        where = sa.and_(*(RECEIPT.c[name] == value for name, value in key.items()))
+    # In one statement: two processes may count the first of an hour at once.
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for hour, profile, result, requests in sorted(counts):
+        row = insert(RECEIPT).values(hour=hour, profile=profile, result=result, requests=requests)
         more = {"requests": RECEIPT.c.requests + requests}
-        if connection.execute(sa.update(RECEIPT).where(where).values(more)).rowcount == 0:
-            connection.execute(sa.insert(RECEIPT), {**key, "requests": requests})
+        key = ["hour", "profile", "result"]
+        connection.execute(row.on_conflict_do_update(index_elements=key, set_=more))

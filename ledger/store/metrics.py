@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ledger.core.alphabet import CallState, Source, Trigger
 from ledger.core.lifecycle import FINAL
-from ledger.core.notices import OutboxState
+from ledger.core.notices import DeliveryState, OutboxState
 from ledger.core.steps import ASIDE
 from ledger.store.claims import owner_counts
 from ledger.store.facts import CALL, REMOTE, RUN, WATCH
@@ -69,6 +69,7 @@ class Gauges:
     webhooks: Counts
     webhook_at: datetime | None
     gaps: int
+    parked: int
     outbox: int
 
 
@@ -202,6 +203,7 @@ def gauges(connection: sa.Connection, lives: Lives, now: datetime) -> Gauges:
         ),
         webhook_at=connection.execute(sa.select(sa.func.max(DELIVERY.c.received_at))).scalar(),
         gaps=_count(connection, GAP, GAP.c.closed_at.is_(None)),
+        parked=_count(connection, DELIVERY, DELIVERY.c.state == DeliveryState.parked),
         outbox=_count(connection, OUTBOX, OUTBOX.c.state == OutboxState.waiting),
     )
 

@@ -104,6 +104,9 @@ def _webhooks(numbers: Numbers) -> Iterator[Metric]:
         "runward_webhook_gaps_open", "Profiles whose deliveries do not come.", now.gaps
     )
     yield GaugeMetricFamily(
+        "runward_webhooks_parked", "Deliveries about objects that nobody knows yet.", now.parked
+    )
+    yield GaugeMetricFamily(
         "runward_outbox_waiting", "Notifications that nobody has taken yet.", now.outbox
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
@@ -12,6 +14,8 @@ from ledger.errors import DatabaseError, DeliveryRefused
 from ledger.service.receiving import Receiver
 
 PATH = "/webhooks/openai"
+BODY_SECONDS = 10
+"""A body of some hundred bytes takes no longer; who holds it back holds a connection."""
 STATUS = {Receipt.forged: 401, Receipt.too_large: 413}
 """All other refusals are 400. None is a 5xx: that would be sent again for three days."""
 
@@ -27,6 +31,9 @@ def receiver_router(receiver: Receiver) -> APIRouter:
             result = await receiver.receive(request.headers, body)
         except ClientDisconnect:
             return Response(status_code=400)
+        except TimeoutError:
+            receiver.refuse(Receipt.malformed)
+            return _refused(408, Receipt.malformed, f"no whole body within {BODY_SECONDS} s")
         except TooLarge:
             receiver.refuse(Receipt.too_large)
             return _refused(413, Receipt.too_large, f"more than {BODY_BYTES_MAX} bytes")
@@ -46,12 +53,13 @@ class TooLarge(Exception):
 
 
 async def _body(request: Request) -> bytes:
-    """The raw bytes. Raises TooLarge as soon as it shows."""
+    """The raw bytes. Raises TooLarge as soon as it shows, TimeoutError for one that stalls."""
     parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > BODY_BYTES_MAX:
-            raise TooLarge
+    async with asyncio.timeout(BODY_SECONDS):
+        async for part in request.stream():
+            parts += part
+            if len(parts) > BODY_BYTES_MAX:
+                raise TooLarge
     return bytes(parts)
 
 

@@ -10,6 +10,7 @@ import pytest
 from command_line import CommandLine, assert_clear
 from webhook_receiver import receiving
 
+from ledger import Ledger
 from ledger.simulator import Simulator
 
 SECRET = "whsec_" + base64.b64encode(b"a secret for the tests, 32 bytes").decode()
@@ -48,6 +49,10 @@ def test_an_endpoint_from_its_making_to_its_end(runward: CommandLine, home: Path
         assert not set(file.read_text().split()) & set(both)
 
         said = [made, tried, again, last]
+        with Ledger.open(runward.url) as ledger, ledger.store.reading() as connection:
+            done = [row[0] for row in connection.exec_driver_sql("SELECT action FROM audit")]
+        steps = ("create", "test", "test", "rotate", "rotate")
+        assert [f"webhook.endpoint.{step}" for step in steps] == done
         assert not any(word in s.out + s.err for s in said for word in (*both, SECRET))
         assert 2 == runward("webhook", "endpoint", "delete", name).code
         assert 0 == runward("webhook", "endpoint", "delete", name, "--yes").code

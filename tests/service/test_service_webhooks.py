@@ -197,6 +197,16 @@ def test_what_nobody_here_asked_for_is_foreign(rig: Rig) -> None:
     assert ["foreign"] * 3 == states(rig)
 
 
+def test_many_strangers_do_not_keep_a_run_waiting(rig: Rig) -> None:
+    """All that are due are looked into in one pass: nobody's objects are no queue before ours."""
+    rig.run()
+    receive(rig, *[delivery(f"resp_{n}", webhook_id=f"wh_{n}") for n in range(30)])
+
+    look_into_parked(rig)
+
+    assert [(1, 30)] == rig.rows("SELECT tries, COUNT(*) FROM delivery GROUP BY tries")
+
+
 def test_secrets_are_rotated_without_a_restart(
     make_rig: MakeRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -80,6 +81,33 @@ def test_what_cannot_be_believed_is_a_4xx(
     """With the reason, and never a 5xx: that would be sent again for three days."""
     said = post(client, *make())
     assert (status, code) == (said.status_code, said.json()["error"]["code"])
+
+
+def test_a_body_that_stalls_is_given_up(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds a request back holds no connection for long."""
+    monkeypatch.setattr("ledger.web.receiver.BODY_SECONDS", 0.05)
+    scope = {
+        "type": "http", "method": "POST", "path": PATH, "root_path": "", "scheme": "http",
+        "query_string": b"", "headers": [(b"content-length", b"100")], "server": ("x", 80),
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def silence() -> Any:
+        await asyncio.Event().wait()
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    with Ledger.open(database_url) as ledger:
+
+        async def work() -> None:
+            receiver = Receiver(ledger.store, ledger.writer, Keyring(ledger.settings), utcnow)
+            service = Service(ledger, loopback=True)
+            await create_app(service, routers=[receiver_router(receiver)])(scope, silence, keep)
+            await receiver.close()
+
+        asyncio.run(work())
+    assert 408 == sent[0]["status"]
 
 
 def test_other_methods_are_refused(client: TestClient) -> None:
