@@ -25,7 +25,7 @@ def list_deliveries(
     form: Out = Format.table,
 ) -> None:
     """What was sent or is to be sent, the newest first; also what a handler gave up on."""
-    from ledger.core.notices import OutboxState
+    from ledger.core.alphabet import OutboxState
     from ledger.service.redelivery import list_outbox
 
     if waiting and given_up:

@@ -42,7 +42,7 @@ def list_command(
     form: Out = Format.table,
 ) -> None:
     """Deliveries, the newest first."""
-    from ledger.core.notices import DeliveryState
+    from ledger.core.alphabet import DeliveryState
     from ledger.service.webhooks import deliveries
 
     with opened() as ledger:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ledger.core.notices import Receipt
+from ledger.core.alphabet import Receipt
 from ledger.core.reading import LATEST, parse_json
 from ledger.errors import DeliveryRefused, MalformedReply
 
 WEBHOOK: Final = "webhook"
 PARKED: Final = "parked"
-NOTICES: Final = (WEBHOOK, PARKED)
+ANNOUNCED: Final = (WEBHOOK, PARKED)
 """The sources of evidence that is a delivery's body: known at once whose it is, or only later."""
 TOLERANCE_SECONDS: Final = 300
 """A signature counts so long before and after its time (Standard Webhooks; the SDK's default)."""
@@ -31,7 +31,7 @@ TEST_EVENT: Final = "runward.test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Announcement:
     """What the body of a delivery says. `created_at` is when upstream made the event."""
 
     type: str
@@ -52,7 +52,7 @@ class Delivery:
     webhook_id: str
     sent_at: datetime
     received_at: datetime
-    notice: Notice
+    announced: Announcement
     body: bytes
     profile: str
     secret: str
@@ -92,7 +92,7 @@ def check_time(sent: datetime, received: datetime) -> None:
         )
 
 
-def read_notice(body: bytes) -> Notice:
+def read_announcement(body: bytes) -> Announcement:
     """What a body says. Raises DeliveryRefused."""
     try:
         value = parse_json(body)
@@ -101,7 +101,7 @@ def read_notice(body: bytes) -> Notice:
     data = value.get("data") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(data, dict):
         raise malformed("the body is not an event with data")
-    return Notice(
+    return Announcement(
         type=_text(value, "type"),
         object_id=_text(data, "id"),
         event_id=_optional_text(value.get("id")),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from ledger.core.alphabet import Receipt
 from ledger.core.delivery import TOLERANCE_SECONDS, malformed
-from ledger.core.notices import Receipt
 from ledger.core.reading import parse_json
 from ledger.errors import DeliveryRefused, MalformedReply
 

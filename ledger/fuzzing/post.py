@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from ledger.core.notices import Receipt
+from ledger.core.alphabet import Receipt
 from ledger.errors import DeliveryRefused
 from ledger.fuzzing.loop import Scheduler
 from ledger.fuzzing.world import World

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from ledger.core.alphabet import Receipt
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL
-from ledger.core.notices import Receipt
 from ledger.core.outcome import Observed, Outcome
 from ledger.store.deliveries import add_receipts
 from ledger.store.gaps import Gap, close_gap, last_delivery, open_gap, open_gaps, told_of

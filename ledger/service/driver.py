@@ -14,7 +14,7 @@ from typing import Final
 from ledger.clock import monotonic
 from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
-from ledger.core.delivery import NOTICES
+from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
 from ledger.core.plan import next_step
@@ -147,7 +147,7 @@ class Driver:
             return False
         if before.evidence:
             # It proves nothing: what it speaks of is read, now.
-            told = any(item.source in NOTICES for item in before.evidence)
+            told = any(item.source in ANNOUNCED for item in before.evidence)
             look = replace(entry.look, next_at=context.now)
             entry.look = replace(look, told=context.now) if told else look
         if entry.facts is before:

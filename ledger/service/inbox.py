@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final, TypeVar
 
+from ledger.core.alphabet import Receipt
 from ledger.core.envelope import read_envelope
-from ledger.core.notices import Receipt
 from ledger.errors import (
     BadRecord,
     DatabaseError,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ledger.clock import monotonic
-from ledger.core.notices import Receipt
+from ledger.core.alphabet import Receipt
 from ledger.errors import ConfigurationError, DeliveryRefused
 from ledger.providers.signing import SigningSecret, read_secrets, signed_by
 from ledger.settings import Settings

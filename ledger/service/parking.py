@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ledger.clock import monotonic
-from ledger.core.alphabet import RemoteKind, RemoteState
+from ledger.core.alphabet import DeliveryState, RemoteKind, RemoteState
 from ledger.core.delivery import PARKED
 from ledger.core.families import FAMILIES
 from ledger.core.intent import Address
-from ledger.core.notices import DeliveryState
 from ledger.core.outcome import Found, Observation, dump_outcome
 from ledger.core.request import usable_id
 from ledger.errors import AuthenticationRefused, MissingCredential, Pause, UpstreamError

@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ledger.clock import pause
+from ledger.core.alphabet import Receipt
 from ledger.core.delivery import (
     BODY_BYTES_MAX,
     Delivery,
     check_time,
     headers_of,
-    read_notice,
+    read_announcement,
     sent_at,
 )
-from ledger.core.notices import Receipt
 from ledger.core.redaction import redact_bytes
 from ledger.errors import DatabaseError, DeliveryRefused
 from ledger.providers.signing import prepare
@@ -99,7 +99,7 @@ class Receiver:
             webhook_id=named["webhook-id"],
             sent_at=sent,
             received_at=received,
-            notice=read_notice(body),
+            announced=read_announcement(body),
             body=redact_bytes(body),
             profile=profile,
             secret=secret,

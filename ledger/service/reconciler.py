@@ -27,13 +27,13 @@ from ledger.service.followers import Followers
 from ledger.service.heart import Heart, unexpected
 from ledger.service.holdings import Holdings
 from ledger.service.housekeeping import Housekeeping
-from ledger.service.notices import Notices
 from ledger.service.options import Options, Report
 from ledger.service.parking import Parking
 from ledger.service.supervision import Supervisor
 from ledger.service.tasks import beside
 from ledger.service.threads import hint_loop
 from ledger.service.tools import Toolbox
+from ledger.service.webhook_care import WebhookCare
 from ledger.store.hints import Hints, subscribe
 from ledger.store.lives import Life
 from ledger.store.store import Store
@@ -71,7 +71,7 @@ class Reconciler:
             clock=clock, rng=self._rng,
         )  # fmt: skip
         parking = Parking(store, writer, accounts, self.driver.usage, self._rng)
-        self._notices = Notices(self._coverage, parking, clock)
+        self._webhook_care = WebhookCare(self._coverage, parking, clock)
         self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
         self.driver.commits.on_woken = lambda n: self.holdings.agenda.wake(n, clock())
         self.driver.on_account_back = self.holdings.wake_account
@@ -159,7 +159,7 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> None:
         """Tick until stopped, drained by an operator, or `until` holds; then let go."""
-        others = self.heart.beat_for_ever(), self._wake_on(stop), self._notices.watch()
+        others = self.heart.beat_for_ever(), self._wake_on(stop), self._webhook_care.watch()
         async with beside(*others):
             try:
                 while not (stop.is_set() or self.heart.draining or (until and until())):

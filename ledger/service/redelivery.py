@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
-from ledger.core.notices import OutboxState
+from ledger.core.alphabet import OutboxState
 from ledger.core.query import read_moment
 from ledger.entropy import new_id
 from ledger.errors import InvalidInput, NotFound

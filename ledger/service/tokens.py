@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.clock import utcnow
-from ledger.core.notices import Role
+from ledger.core.alphabet import Role
 from ledger.core.policy import bounded, parse_duration, parse_word
 from ledger.entropy import random_bytes
 from ledger.errors import InvalidInput, NotFound

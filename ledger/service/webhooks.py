@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ledger.clock import utcnow
-from ledger.core.notices import DeliveryState, Receipt
+from ledger.core.alphabet import DeliveryState, Receipt
 from ledger.errors import ConfigurationError, RunwardError, UpstreamError
 from ledger.providers.client import read_key
 from ledger.providers.endpoints import EVENTS, Endpoint, Endpoints, Signed

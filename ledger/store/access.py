@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.notices import Role
+from ledger.core.alphabet import Role
 from ledger.errors import Conflict, NotAllowed
 from ledger.store.rows import table_of
 from ledger.store.tables import AuditRow, TokenRow

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ledger.core.alphabet import RemoteState
+from ledger.core.alphabet import DeliveryState, Receipt, RemoteState
 from ledger.core.delivery import WEBHOOK, Delivery
-from ledger.core.notices import DeliveryState, Receipt
 from ledger.store.direct import among, execute, execute_many, listed
 from ledger.store.evidence import Fact, Filing, watch_again
 from ledger.store.facts import EVIDENCE, REMOTE
@@ -48,7 +47,7 @@ class Intake:
         repeated = [d for d, r in zip(deliveries, results, strict=True) if r == Receipt.duplicate]
         runs = self._runs_of(connection, fresh)
         lock_heads(connection, sorted(set(runs.values())))
-        rows = [_row(item, runs.get(item.notice.object_id), park_until) for item in fresh]
+        rows = [_row(item, runs.get(item.announced.object_id), park_until) for item in fresh]
         self._rows.insert(connection, rows, ignore=True)
         execute_many(connection, self._again, [(item.webhook_id,) for item in repeated])
         if fresh:
@@ -73,22 +72,22 @@ class Intake:
     def _runs_of(self, connection: sa.Connection, fresh: Sequence[Delivery]) -> dict[str, int]:
         if not fresh:
             return {}
-        ids = listed(self._dialect, [item.notice.object_id for item in fresh])
+        ids = listed(self._dialect, [item.announced.object_id for item in fresh])
         return {row[0]: row[1] for row in execute(connection, self._runs, (ids,), rows=True)}
 
 
 def _row(item: Delivery, run_id: int | None, park_until: datetime) -> dict[str, Any]:
-    parked = run_id is None and item.notice.watched
+    parked = run_id is None and item.announced.watched
     state = DeliveryState.parked if parked else DeliveryState.foreign
     return {
         "webhook_id": item.webhook_id,
-        "event_id": item.notice.event_id,
-        "type": item.notice.type,
-        "object_id": item.notice.object_id,
+        "event_id": item.announced.event_id,
+        "type": item.announced.type,
+        "object_id": item.announced.object_id,
         "profile": item.profile,
         "secret": item.secret,
         "via": item.via,
-        "created_at": item.notice.created_at,
+        "created_at": item.announced.created_at,
         "sent_at": item.sent_at,
         "received_at": item.received_at,
         "state": DeliveryState.matched if run_id is not None else state,
@@ -100,7 +99,7 @@ def _row(item: Delivery, run_id: int | None, park_until: datetime) -> dict[str, 
 
 
 def _fact(item: Delivery, runs: dict[str, int]) -> Fact:
-    object_id = item.notice.object_id
+    object_id = item.announced.object_id
     return Fact(WEBHOOK, item.webhook_id, runs.get(object_id), item.body, object_id)
 
 

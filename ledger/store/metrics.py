@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.alphabet import CallState, Source, Trigger
+from ledger.core.alphabet import CallState, DeliveryState, OutboxState, Source, Trigger
 from ledger.core.lifecycle import FINAL
-from ledger.core.notices import DeliveryState, OutboxState
 from ledger.core.steps import ASIDE
 from ledger.store.claims import owner_counts
 from ledger.store.facts import CALL, REMOTE, RUN, WATCH

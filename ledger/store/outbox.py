@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.notices import OutboxState
+from ledger.core.alphabet import OutboxState
 from ledger.core.passing_on import Notice
 from ledger.store.rows import table_of
 from ledger.store.tables import OutboxRow

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.core.alphabet import DeliveryState
 from ledger.core.delivery import WEBHOOK
-from ledger.core.notices import DeliveryState
 from ledger.store.deliveries import DELIVERY, RECEIPT
 from ledger.store.facts import EVIDENCE
 

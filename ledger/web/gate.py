@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ledger.core.notices import Role
+from ledger.core.alphabet import Role
 from ledger.errors import RunwardError
 from ledger.service.tokens import Caller, bearer_of, tokens_exist
 from ledger.web.problems import problem, problem_of

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
+from ledger.core.alphabet import Receipt
 from ledger.core.delivery import BODY_BYTES_MAX
-from ledger.core.notices import Receipt
 from ledger.errors import DatabaseError, DeliveryRefused
 from ledger.service.receiving import Receiver
 

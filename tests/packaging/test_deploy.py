@@ -23,9 +23,8 @@ from support import SQLITE
 
 from ledger import Ledger
 from ledger.commands.app import app
-from ledger.core.alphabet import Attention
+from ledger.core.alphabet import Attention, Receipt
 from ledger.core.lifecycle import FINAL
-from ledger.core.notices import Receipt
 from ledger.errors import upstream
 from ledger.service.metrics import Measure
 from ledger.service.supervision import ENDING_SECONDS

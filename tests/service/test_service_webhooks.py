@@ -24,8 +24,7 @@ from webhook_rig import (
 )
 
 from ledger.clock import utcnow
-from ledger.core.alphabet import RemoteState
-from ledger.core.notices import Receipt
+from ledger.core.alphabet import Receipt, RemoteState
 from ledger.errors import ConfigurationError, DeliveryRefused
 from ledger.service.keyring import Keyring
 

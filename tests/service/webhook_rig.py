@@ -14,7 +14,7 @@ from typing import Any
 from service_rig import Rig
 
 from ledger.clock import utcnow
-from ledger.core.notices import Receipt
+from ledger.core.alphabet import Receipt
 from ledger.providers import open_provider
 from ledger.service.accounts import Accounts
 from ledger.service.keyring import Keyring

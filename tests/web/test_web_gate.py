@@ -8,7 +8,7 @@ import pytest
 from fastapi import APIRouter
 from web_rig import REQUEST, Web, error_of
 
-from ledger.core.notices import Role
+from ledger.core.alphabet import Role
 from ledger.service.tokens import revoke
 from ledger.web.app import create_app
 from ledger.web.gate import OPEN, ROLES, is_loopback

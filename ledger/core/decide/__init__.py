@@ -14,7 +14,7 @@ from ledger.core.alphabet import (
 from ledger.core.decide import calls, creates, missing, observations, results, waiting
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_first, open_remote
-from ledger.core.delivery import NOTICES
+from ledger.core.delivery import ANNOUNCED
 from ledger.core.families import FAMILIES
 from ledger.core.model import Change, Facts, Remote
 from ledger.core.outcome import (
@@ -212,7 +212,7 @@ def _is_tail(draft: Draft, remote: Remote) -> bool:
 
 def _read_evidence(draft: Draft, context: Context) -> None:
     for item in draft.before.evidence:
-        if item.source in NOTICES:
+        if item.source in ANNOUNCED:
             observations.notified(draft, item)
             continue
         try:

@@ -21,7 +21,7 @@ from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
 from ledger.core.decide.results import contradict, doubt, flag_empty
 from ledger.core.decide.usage import add_usage
-from ledger.core.delivery import read_notice
+from ledger.core.delivery import read_announcement
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
 from ledger.core.model import Evidence, Remote
@@ -260,19 +260,19 @@ def blocked(outcome: Failed) -> Attention:
 def notified(draft: Draft, item: Evidence) -> None:
     """A delivery makes us look and proves nothing: the read that follows does."""
     try:
-        notice = read_notice(item.body)
+        said = read_announcement(item.body)
     except DeliveryRefused:
         return
-    named = [r for r in draft.remotes if r.remote_id == notice.object_id]
+    named = [r for r in draft.remotes if r.remote_id == said.object_id]
     received = item.received_at.isoformat()
     draft.event(
         EventKind.notified,
         source=Source.webhook,
         remote=named[-1].n if named else None,
         attempt=named[-1].attempt if named else draft.attempt.number,
-        remote_at=notice.created_at,
-        remote_at_source="webhook" if notice.created_at else None,
-        detail={"webhook_id": item.key, "type": notice.type, "received_at": received},
+        remote_at=said.created_at,
+        remote_at_source="webhook" if said.created_at else None,
+        detail={"webhook_id": item.key, "type": said.type, "received_at": received},
     )
 
 

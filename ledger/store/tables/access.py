@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Field
 
-from ledger.core.notices import Role
+from ledger.core.alphabet import Role
 from ledger.store.tables.base import ANY_LENGTH, BigId, Json, Table, words
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from ledger.core.notices import DeliveryState, OutboxState
+from ledger.core.alphabet import DeliveryState, OutboxState
 from ledger.store.tables.base import ANY_LENGTH, BigId, Table, words
 
 

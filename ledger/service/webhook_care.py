@@ -17,7 +17,7 @@ log = logging.getLogger("runward")
 EVERY_SECONDS: Final = 2.0
 
 
-class Notices:
+class WebhookCare:
     """One life's part in it; any life may do it, and two do no harm."""
 
     def __init__(self, coverage: Coverage, parking: Parking, clock: Callable[[], datetime]) -> None:
