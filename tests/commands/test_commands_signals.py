@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @SQLITE
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("verb", [("wait",), ("events", "--follow")], ids=["wait", "follow"])
 def test_a_signal_ends_a_wait_with_its_own_code(

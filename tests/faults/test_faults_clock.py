@@ -15,6 +15,7 @@ LEASE = ("--lease-seconds", "3")
 DONE = ("completed", 1, None, None, None)
 
 
+@pytest.mark.faults_long
 @pytest.mark.problem(6, 29)
 @pytest.mark.failure(32)
 def test_a_clock_set_by_hours_moves_nothing_but_dates(

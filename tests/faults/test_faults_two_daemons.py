@@ -14,6 +14,7 @@ PLAIN = 200 if LONG else 16
 TOOLS = 8 if LONG else 2
 
 
+@pytest.mark.faults_long
 @pytest.mark.problem(11, 21)
 def test_two_daemons_share_one_file(
     tmp_path: Path, rig_at: MakeRig, start: StartFault, folder: Path

@@ -28,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch, "RESEND_SECONDS", 0.2)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.problem(8, 10, 11)
 @pytest.mark.failure(4, 24)
 @pytest.mark.usefixtures("quick", "impatient")
@@ -124,7 +124,7 @@ def test_an_effect_that_was_cut_off_is_held(
     assert ["the books say: charged"] == [output for _, output in rig.received(run)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(4)
 @pytest.mark.problem(11)
 @pytest.mark.parametrize("provider", ["responses", "assistants"])
 @pytest.mark.parametrize("hang", ["before:Writes", "during:Writes", "after:Writes"])
