@@ -7,7 +7,7 @@ BENCH ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --quiet --disable-pip-version-check
-PYTEST := $(PY) -m pytest -n 5 --dist worksteal
+PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help

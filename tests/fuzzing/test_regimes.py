@@ -19,6 +19,7 @@ def outcome(regime: Regime) -> Outcome:
     return run(regime, runs=RUNS, span=SPAN_SECONDS)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.problem(12)
 @pytest.mark.parametrize("regime", TOLD, ids=lambda regime: str(regime.name))
 def test_webhooks_change_when_we_look_and_nothing_else(regime: Regime) -> None:
