@@ -52,6 +52,8 @@ bench: $(VENV)/.dev ## measure against the goals: BENCH="--database sqlite"
 	@$(PY) -m benchmarks.lifecycle $(BENCH)
 	@$(PY) -m benchmarks.recovery $(BENCH)
 	@$(PY) -m benchmarks.verify $(BENCH)
+	@$(PY) -m benchmarks.webhooks $(BENCH)
+	@$(PY) -m benchmarks.regimes
 
 clean: ## remove everything that these targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
