@@ -84,7 +84,7 @@ class Outbound(BaseModel):
         "run.expired",
         "run.cancelled",
     )
-    secret_variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    secret_variable: str = Field(pattern=VARIABLE)
     """The *name* of the variable that holds the signing secret, whsec_…"""
     timeout_seconds: float = Field(default=10.0, ge=0.1, le=120.0)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 SECONDS: Final = 3.0
 BYTES_MAX: Final = 65_536
 URL_MAX: Final = 2_000
-ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +53,9 @@ def _address(url: str | None, settings: Settings) -> str:
     from urllib.parse import urlsplit
 
     if url is None:
-        host = ANYWHERE.get(settings.host, settings.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/readyz"
+        from ledger.core.addresses import origin
+
+        return f"{origin(settings.host, settings.port)}/readyz"
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

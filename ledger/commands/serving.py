@@ -117,8 +117,8 @@ def _need_web() -> None:
 def _listening(ledger: Ledger) -> Iterator[socket.socket]:
     """The socket, closed at the end. Raises ConfigurationError where strangers could reach it and
     there is no token."""
+    from ledger.core.addresses import is_loopback
     from ledger.service.tokens import tokens_exist
-    from ledger.web.gate import is_loopback
     from ledger.web.serving import address_of, bind
 
     listener = bind(ledger.settings.host, ledger.settings.port)
@@ -141,7 +141,7 @@ def _service(
     read_only: bool = False,
     reconciler: Reconciler | None = None,
 ) -> Service:
-    from ledger.web.gate import is_loopback
+    from ledger.core.addresses import is_loopback
     from ledger.web.service import Service
     from ledger.web.serving import address_of
 
@@ -179,9 +179,10 @@ async def _receiving(ledger: Ledger, *, read_only: bool = False) -> AsyncIterato
     """The receiver of webhooks, where a profile has a secret. Raises ConfigurationError."""
     from ledger.clock import utcnow
     from ledger.commands.logs import hail
+    from ledger.core.delivery import PATH
     from ledger.service.keyring import Keyring
     from ledger.service.receiving import Receiver
-    from ledger.web.receiver import PATH, receiver_router
+    from ledger.web.receiver import receiver_router
 
     keyring = Keyring(ledger.settings)
     if read_only or not keyring.profiles:
@@ -250,10 +251,11 @@ async def _drive_and_answer(
 def _greet(name: str, ledger: Ledger, listener: socket.socket) -> None:
     """One line: where it listens, and which database."""
     from ledger.commands.logs import hail
+    from ledger.core.addresses import bracketed
     from ledger.service.tokens import tokens_exist
     from ledger.web.serving import address_of
 
     host, port = address_of(listener)
-    shown = f"[{host}]" if ":" in host else host
+    place = f"http://{bracketed(host)}:{port}"
     asked = "with tokens" if tokens_exist(ledger.store) else "this machine only, without tokens"
-    hail(f"runward {name} on http://{shown}:{port} ({asked}), database {place_of(ledger)}")
+    hail(f"runward {name} on {place} ({asked}), database {place_of(ledger)}")

@@ -14,6 +14,8 @@ from ledger.core.alphabet import Receipt
 from ledger.core.reading import LATEST, parse_json
 from ledger.errors import DeliveryRefused, MalformedReply
 
+PATH: Final = "/webhooks/openai"
+"""Where the receiver is."""
 WEBHOOK: Final = "webhook"
 PARKED: Final = "parked"
 ANNOUNCED: Final = (WEBHOOK, PARKED)

@@ -5,12 +5,12 @@ They belong to a project: a run of another project never reaches them (OpenAI's 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from ledger.core.addresses import is_loopback
 from ledger.core.intent import AccountProfile
 from ledger.core.reading import LATEST
 from ledger.errors import InvalidInput, MalformedReply
@@ -112,19 +112,12 @@ def judge_url(url: str) -> None:
         read = httpx2.URL(url)
     except httpx2.InvalidURL:
         raise InvalidInput(f"{url[:200]!r} is no URL") from None
-    near = read.scheme == "http" and _local(read.host)
+    near = read.scheme == "http" and is_loopback(read.host)
     if not read.host or not (read.scheme == "https" or near):
         raise InvalidInput(
             f"{url[:200]!r}: a webhook URL begins with https://",
             hint="http:// is for this machine alone, as with the simulator",
         )
-
-
-def _local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _endpoint(item: WebhookEndpoint) -> Endpoint:

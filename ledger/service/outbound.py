@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import json
 import logging
 import random
@@ -20,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ledger.core.addresses import is_loopback
 from ledger.core.passing_on import Notice, NoticeType, judge_types
 from ledger.core.redaction import redact_text
 from ledger.core.retrying import SENDING
@@ -119,17 +119,10 @@ def _judge_url(place: str, text: str) -> None:
             f"{place}: the url holds a password, and settings are no place for one",
             hint="the signature tells the endpoint who sends",
         )
-    if url.scheme == "http" and not _loopback(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(f"{place}: plain http goes to loopback only", hint="use https://")
     if url.scheme not in ("http", "https") or not host or url.fragment:
         raise ConfigurationError(f"{place}: the url must be https:// and name a host")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def message_id(ledger_id: str, event_id: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
 from ledger.core.alphabet import OutboxState
+from ledger.core.delivery import TEST_EVENT
 from ledger.core.query import read_moment
 from ledger.entropy import new_id
 from ledger.errors import InvalidInput, NotFound
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
     from ledger.service.outbound import Endpoint
 
-TEST_TYPE = "runward.test"
 IDS_NOTED = 100
 
 
@@ -97,7 +97,7 @@ def try_endpoint(ledger: Ledger, name: str) -> dict[str, Any]:
     now = utcnow()
     body = json.dumps(
         {
-            "type": TEST_TYPE,
+            "type": TEST_EVENT,
             "id": message,
             "created_at": now.isoformat(),
             "data": {"ledger": ledger.store.ledger_id},

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from ledger.clock import utcnow
-from ledger.core.delivery import TEST_EVENT
+from ledger.core.addresses import origin
+from ledger.core.delivery import PATH, TEST_EVENT
 from ledger.entropy import new_id
 from ledger.errors import ConfigurationError
 from ledger.providers.signing import post, signed_headers
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
 
 def own_receiver(ledger: Ledger) -> str:
     """Where the service of this configuration takes deliveries."""
-    host, port = ledger.settings.host, ledger.settings.port
-    near = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - as it is set
-    shown = f"[{near}]" if ":" in near else near
-    return f"http://{shown}:{port}/webhooks/openai"
+    return f"{origin(ledger.settings.host, ledger.settings.port)}{PATH}"
 
 
 def send_test(ledger: Ledger, profile: str, url: str) -> tuple[int, str]:

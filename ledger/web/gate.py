@@ -5,7 +5,6 @@ The gate stands before everything else, so a request without permission is not e
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from typing import Final
 from urllib.parse import urlsplit
@@ -19,7 +18,9 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ledger.core.addresses import is_loopback
 from ledger.core.alphabet import Role
+from ledger.core.delivery import PATH
 from ledger.errors import RunwardError
 from ledger.service.tokens import Caller, bearer_of, tokens_exist
 from ledger.web.problems import problem, problem_of
@@ -31,7 +32,7 @@ Place = tuple[str, str]
 OPEN: Final[frozenset[Place]] = frozenset({("GET", "/healthz"), ("GET", "/readyz")})
 """Routes that ask for no token. What is added here is open to everybody who reaches the port."""
 
-SIGNED: Final[frozenset[Place]] = frozenset({("POST", "/webhooks/openai")})
+SIGNED: Final[frozenset[Place]] = frozenset({("POST", PATH)})
 """Routes that ask for no token either: what comes is believed for its signature, or refused."""
 
 ROLES: Final[dict[Place, Role]] = {
@@ -226,13 +227,3 @@ def _hostname(host: str) -> str:
         return "" if "@" in host else urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

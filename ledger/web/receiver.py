@@ -9,11 +9,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from ledger.core.alphabet import Receipt
-from ledger.core.delivery import BODY_BYTES_MAX
+from ledger.core.delivery import BODY_BYTES_MAX, PATH
 from ledger.errors import DatabaseError, DeliveryRefused
 from ledger.service.receiving import Receiver
 
-PATH = "/webhooks/openai"
 BODY_SECONDS = 10
 """A body of some hundred bytes takes no longer; who holds it back holds a connection."""
 STATUS = {Receipt.forged: 401, Receipt.too_large: 413}

@@ -8,10 +8,11 @@ import pytest
 from fastapi import APIRouter
 from web_rig import REQUEST, Web, error_of
 
+from ledger.core.addresses import is_loopback
 from ledger.core.alphabet import Role
 from ledger.service.tokens import revoke
 from ledger.web.app import create_app
-from ledger.web.gate import OPEN, ROLES, is_loopback
+from ledger.web.gate import OPEN, ROLES
 from ledger.web.service import Service
 
 ROUTES = sorted(ROLES)

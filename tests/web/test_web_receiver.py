@@ -20,11 +20,12 @@ from webhook_rig import SECRET, VARIABLE, delivery, event, sign
 
 from ledger import Ledger
 from ledger.clock import utcnow
+from ledger.core.delivery import PATH
 from ledger.service.keyring import Keyring
 from ledger.service.receiving import Receiver
 from ledger.service.webhooks import create_endpoint, rotate_endpoint, write_secret
 from ledger.web.app import create_app
-from ledger.web.receiver import PATH, receiver_router
+from ledger.web.receiver import receiver_router
 from ledger.web.service import Service
 
 BODY_MAX = 256 * 1024
