@@ -23,9 +23,9 @@ class Overtaken(NotAllowed):
     """The run moved, and the step that was due no longer is."""
 
 
-def ignore(number: int) -> None:
+def ignore(what: object) -> None:
     """Nobody is told."""
-    del number
+    del what
 
 
 class Commits:

@@ -16,9 +16,11 @@ from ledger.core.alphabet import Receipt
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL
 from ledger.core.outcome import Observed, Outcome
-from ledger.store.deliveries import add_receipts
+from ledger.service.commits import ignore
+from ledger.service.usage import hour_of
 from ledger.store.gaps import Gap, close_gap, last_delivery, open_gap, open_gaps, told_of
 from ledger.store.store import Store
+from ledger.store.tally import add_receipts
 from ledger.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -96,8 +98,7 @@ class Coverage:
             seen = end.remote_id in told
             counts[end.profile, Receipt.told if seen else Receipt.missed] += 1
             self._count(end, told=seen)
-        hour = now.replace(minute=0, second=0, microsecond=0)
-        rows = [(hour, profile, result, n) for (profile, result), n in counts.items()]
+        rows = [(hour_of(now), profile, result, n) for (profile, result), n in counts.items()]
         await self._writer.transact(lambda c: add_receipts(c, rows))
         for profile, missed in self._missed_in_row.items():
             if missed >= GAP_ENDS and profile not in self.gaps:
@@ -151,8 +152,3 @@ class Coverage:
         self._missed_in_row[gap.profile] = 0
         self._first_missed.pop(gap.profile, None)
         return True
-
-
-def ignore(profile: str) -> None:
-    """Nobody is told."""
-    del profile

@@ -9,7 +9,8 @@ from ledger.errors import DatabaseError
 from ledger.service.anchoring import seal_some
 from ledger.service.usage import Usage
 from ledger.store.outbox import forget as forget_outbox
-from ledger.store.store import Store, add_usage, forget_batches
+from ledger.store.store import Store, forget_batches
+from ledger.store.tally import add_usage
 from ledger.store.webhook_stats import forget_foreign
 from ledger.store.writer import Writer
 

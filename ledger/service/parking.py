@@ -92,8 +92,8 @@ class Parking:
 
     async def _known(self, item: Parked, holder: Holder, now: datetime) -> None:
         """The reply to the create has come meanwhile."""
-        body = self._store.read(lambda c: delivery_body(c, item.id)) or b""
-        fact = Fact(PARKED, str(item.id), holder.run_id, body, item.object_id)
+        body = self._store.read(lambda c: delivery_body(c, item.webhook_id)) or b""
+        fact = Fact(PARKED, item.webhook_id, holder.run_id, body, item.object_id)
         await self._hand_over(item, DeliveryState.matched, fact, now)
 
     async def _unknown(self, item: Parked, now: datetime) -> None:
@@ -148,7 +148,7 @@ class Parking:
             await self._writer.transact(lambda c: postpone(c, item.id, again))
         else:
             body = dump_outcome(Found(n=holder.n, observations=(seen,)))
-            fact = Fact(FOUND, str(item.id), holder.run_id, body, item.object_id)
+            fact = Fact(FOUND, item.webhook_id, holder.run_id, body, item.object_id)
             await self._hand_over(item, DeliveryState.adopted, fact, now)
 
     async def _hand_over(

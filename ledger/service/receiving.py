@@ -25,8 +25,10 @@ from ledger.errors import DatabaseError, DeliveryRefused
 from ledger.providers.signing import prepare
 from ledger.service.keyring import Signer
 from ledger.service.parking import FIRST_SECONDS
-from ledger.store.deliveries import Intake, add_receipts
+from ledger.service.usage import hour_of
+from ledger.store.deliveries import Intake
 from ledger.store.store import Store
+from ledger.store.tally import add_receipts
 from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
@@ -146,8 +148,7 @@ class Receiver:
     def _count(self, profile: str, result: str) -> None:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("webhook", extra={"result": str(result), "profile": profile or None})
-        hour = self._clock().replace(minute=0, second=0, microsecond=0)
-        self._tally[hour, profile, str(result)] += 1
+        self._tally[hour_of(self._clock()), profile, str(result)] += 1
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_later())
 

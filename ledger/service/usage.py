@@ -6,6 +6,11 @@ from collections import defaultdict
 from datetime import datetime
 
 
+def hour_of(now: datetime) -> datetime:
+    """The hour that is rolled up."""
+    return now.replace(minute=0, second=0, microsecond=0)
+
+
 class Usage:
     """Counts calls by hour, account, operation and outcome."""
 
@@ -18,8 +23,7 @@ class Usage:
         self, now: datetime, account_id: int, operation: str, outcome: str, seconds: float
     ) -> None:
         """Count one call."""
-        hour = now.replace(minute=0, second=0, microsecond=0)
-        entry = self._counts[hour, account_id, operation, outcome]
+        entry = self._counts[hour_of(now), account_id, operation, outcome]
         entry[0] += 1
         entry[1] += seconds
 

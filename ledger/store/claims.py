@@ -13,7 +13,7 @@ from ledger.core.model import Facts
 from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.store.facts import RUN, WATCH, load_facts
 from ledger.store.following import FOLLOWER
-from ledger.store.lives import WORKER, Lives
+from ledger.store.lives import WORKER, Lives, has_ended
 
 SHARE_SLACK: Final = 1.2
 CLAIM_MAX: Final = 1_000
@@ -33,7 +33,7 @@ def claim(
     A life that was declared ended meanwhile gets none: they would be nobody's for ever. What was
     set aside is left alone until its deadline, which only ends it.
     """
-    if _ended(connection, life_id):
+    if has_ended(connection, life_id):
         return []
     # Without the empty IN, which SQLite answers by reading the whole index.
     free: list[sa.ColumnElement[bool]] = [WATCH.c.owner.is_(None)]
@@ -60,14 +60,6 @@ def claim(
     ids = sorted(row[0] for row in connection.execute(statement))
     facts = load_facts(connection, ids)
     return [facts[run_id] for run_id in ids]
-
-
-_END = sa.select(WORKER.c.ended_at).where(WORKER.c.id == sa.bindparam("life")).with_for_update()
-
-
-def _ended(connection: sa.Connection, life_id: str) -> bool:
-    """Locks the row: who ends the life at this moment waits, and then finds what it claimed."""
-    return connection.execute(_END, {"life": life_id}).scalar() is not None
 
 
 _WATCHED = sa.select(sa.func.count()).select_from(WATCH)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.core.alphabet import DeliveryState, Receipt, RemoteState
 from ledger.core.delivery import WEBHOOK, Delivery
@@ -16,9 +15,9 @@ from ledger.store.evidence import Fact, Filing, watch_again
 from ledger.store.facts import EVIDENCE, REMOTE
 from ledger.store.heads import lock_heads
 from ledger.store.rows import Bulk, table_of
-from ledger.store.tables import DeliveryRow, ReceiptRow
+from ledger.store.tables import DeliveryRow
 
-DELIVERY, RECEIPT = table_of(DeliveryRow), table_of(ReceiptRow)
+DELIVERY = table_of(DeliveryRow)
 
 
 class Intake:
@@ -107,6 +106,7 @@ class Parked(NamedTuple):
     """A delivery whose object nobody knows yet."""
 
     id: int
+    webhook_id: str
     object_id: str
     profile: str
     received_at: datetime
@@ -190,25 +190,8 @@ def hand_over(
     settle(connection, item.id, state, fact.run_id)
 
 
-def delivery_body(connection: sa.Connection, delivery_id: int) -> bytes | None:
+def delivery_body(connection: sa.Connection, webhook_id: str) -> bytes | None:
     """The bytes of a delivery."""
-    body = (
-        sa.select(EVIDENCE.c.body)
-        .join(DELIVERY, DELIVERY.c.webhook_id == EVIDENCE.c.key)
-        .where(EVIDENCE.c.source == WEBHOOK, DELIVERY.c.id == delivery_id)
-    )
-    found: bytes | None = connection.execute(body).scalar()
+    theirs = sa.and_(EVIDENCE.c.source == WEBHOOK, EVIDENCE.c.key == webhook_id)
+    found: bytes | None = connection.execute(sa.select(EVIDENCE.c.body).where(theirs)).scalar()
     return found
-
-
-def add_receipts(
-    connection: sa.Connection, counts: Sequence[tuple[datetime, str, str, int]]
-) -> None:
-    """Add to the hourly tally: (hour, profile, result, requests)."""
-    # In one statement: two processes may count the first of an hour at once.
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for hour, profile, result, requests in sorted(counts):
-        row = insert(RECEIPT).values(hour=hour, profile=profile, result=result, requests=requests)
-        more = {"requests": RECEIPT.c.requests + requests}
-        key = ["hour", "profile", "result"]
-        connection.execute(row.on_conflict_do_update(index_elements=key, set_=more))

@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from ledger.core.alphabet import EventKind, Source, State, Trigger
+from ledger.core.alphabet import EventKind, State
 from ledger.core.passing_on import Notice, type_of
 from ledger.errors import DatabaseError, LeaseLost
 from ledger.store.facts import RUN
-from ledger.store.lives import WORKER
-from ledger.store.queries import EVENT
+from ledger.store.lives import WORKER, has_ended
+from ledger.store.queries import EVENT, restarted_by
 from ledger.store.rows import table_of
 from ledger.store.tables import FollowerRow
 
@@ -89,12 +89,13 @@ def end_of_log(connection: sa.Connection) -> Place:
     return Place(0, connection.execute(sa.select(sa.func.max(EVENT.c.id))).scalar() or 0)
 
 
+_HELD = sa.exists().where(WORKER.c.id == FOLLOWER.c.owner, WORKER.c.ended_at.is_(None))
+"""Whether the life that owns a follower has not ended."""
+
+
 def cursor_of(connection: sa.Connection, name: str, life_id: str) -> Cursor | None:
     """A follower's row as this life sees it; None if there is none."""
-    alive = sa.select(WORKER.c.id).where(
-        WORKER.c.id == FOLLOWER.c.owner, WORKER.c.ended_at.is_(None)
-    )
-    statement = sa.select(FOLLOWER, alive.exists().label("held")).where(FOLLOWER.c.name == name)
+    statement = sa.select(FOLLOWER, _HELD.label("held")).where(FOLLOWER.c.name == name)
     row = connection.execute(statement).first()
     if row is None:
         return None
@@ -108,18 +109,11 @@ def cursor_of(connection: sa.Connection, name: str, life_id: str) -> Cursor | No
     )
 
 
-_END = sa.select(WORKER.c.ended_at).where(WORKER.c.id == sa.bindparam("life")).with_for_update()
-
-
 def take(connection: sa.Connection, name: str, life_id: str) -> bool:
     """Own a follower that nobody owns, or whose owner has ended; says whether it is ours."""
-    if connection.execute(_END, {"life": life_id}).scalar() is not None:
-        # An ended life is not judged again: what it took would be nobody's for ever.
+    if has_ended(connection, life_id):
         return False
-    alive = sa.select(WORKER.c.id).where(
-        WORKER.c.id == FOLLOWER.c.owner, WORKER.c.ended_at.is_(None)
-    )
-    free = sa.or_(FOLLOWER.c.owner.is_(None), FOLLOWER.c.owner == life_id, sa.not_(alive.exists()))
+    free = sa.or_(FOLLOWER.c.owner.is_(None), FOLLOWER.c.owner == life_id, sa.not_(_HELD))
     statement = sa.update(FOLLOWER).where(FOLLOWER.c.name == name, free).values(owner=life_id)
     return connection.execute(statement).rowcount == 1
 
@@ -157,12 +151,6 @@ def move(
 
 
 _NEXT = EVENT.alias("following")
-_RESTARTED = sa.and_(
-    _NEXT.c.run_id == EVENT.c.run_id,
-    _NEXT.c.seq == EVENT.c.seq + 1,
-    _NEXT.c.trigger == Trigger.restart,
-    _NEXT.c.source == Source.policy,
-)
 _EARLIER = EVENT.alias("earlier")
 _STATE = (
     sa.select(_EARLIER.c.to_state)
@@ -199,7 +187,9 @@ _COLUMNS = (
     RUN.c.tags,
     _NEXT.c.id.is_not(None).label("restarted"),
 )
-_NOTICES = sa.select(*_COLUMNS).join(RUN, RUN.c.id == EVENT.c.run_id).outerjoin(_NEXT, _RESTARTED)
+_NOTICES = (
+    sa.select(*_COLUMNS).join(RUN, RUN.c.id == EVENT.c.run_id).outerjoin(_NEXT, restarted_by(_NEXT))
+)
 
 
 def page_after(connection: sa.Connection, place: Place, *, limit: int = PAGE_MAX) -> Page:

@@ -134,6 +134,15 @@ def lock_key(life_id: str) -> int:
     return int.from_bytes(hashlib.sha256(life_id.encode()).digest()[:8], "big", signed=True)
 
 
+_END = sa.select(WORKER.c.ended_at).where(WORKER.c.id == sa.bindparam("life")).with_for_update()
+
+
+def has_ended(connection: sa.Connection, life_id: str) -> bool:
+    """Locks the row: who ends the life at this moment waits, and then finds what it took. An ended
+    life is not judged again: what it takes would be nobody's for ever."""
+    return connection.execute(_END, {"life": life_id}).scalar() is not None
+
+
 class Lives:
     """The worker table and the locks behind it."""
 

@@ -9,23 +9,24 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.alphabet import CallState, DeliveryState, OutboxState, Source, Trigger
+from ledger.core.alphabet import CallState, DeliveryState, OutboxState, Trigger
 from ledger.core.lifecycle import FINAL
 from ledger.core.steps import ASIDE
 from ledger.store.claims import owner_counts
+from ledger.store.deliveries import DELIVERY
 from ledger.store.facts import CALL, REMOTE, RUN, WATCH
+from ledger.store.gaps import GAP
 from ledger.store.lives import Lives
-from ledger.store.queries import EVENT
-from ledger.store.rows import table_of
-from ledger.store.tables import ApiUsageRow, DeliveryRow, GapRow, OutboxRow, ReceiptRow
+from ledger.store.outbox import OUTBOX
+from ledger.store.queries import EVENT, restarted_by
+from ledger.store.tally import RECEIPT, USAGE
 
-USAGE, RECEIPT, GAP = table_of(ApiUsageRow), table_of(ReceiptRow), table_of(GapRow)
-DELIVERY, OUTBOX = table_of(DeliveryRow), table_of(OutboxRow)
 LAG_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0)
 """The upper ends of the histogram's buckets."""
 OVERDUE: Final = timedelta(seconds=30)
 """So long after it was due a run that nobody drives is overdue."""
 Counts = dict[tuple[str, ...], float]
+_AFTER = EVENT.alias("after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def tally(connection: sa.Connection, mark: Mark) -> tuple[Tally, Mark]:
         finished=_grouped(
             connection,
             within,
-            sa.and_(EVENT.c.to_state.in_(sorted(FINAL)), ~_restarted_at_once()),
+            sa.and_(EVENT.c.to_state.in_(sorted(FINAL)), ~sa.exists().where(restarted_by(_AFTER))),
             (RUN.c.provider, EVENT.c.to_state, sa.func.coalesce(EVENT.c.error_code, "")),
         ),
         restarts=_grouped(
@@ -131,17 +132,6 @@ def _grouped(
         .group_by(*by)
     )
     return _counts(connection, statement)
-
-
-def _restarted_at_once() -> sa.ColumnElement[bool]:
-    """An end that policy answers with a restart in the same transaction is no end of the run."""
-    after = EVENT.alias()
-    return sa.exists().where(
-        after.c.run_id == EVENT.c.run_id,
-        after.c.seq == EVENT.c.seq + 1,
-        after.c.trigger == Trigger.restart,
-        after.c.source == Source.policy,
-    )
 
 
 def _lag(

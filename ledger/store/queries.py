@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.alphabet import CallState, Source, State
+from ledger.core.alphabet import CallState, Source, State, Trigger
 from ledger.core.model import Facts, Run
 from ledger.core.query import UNSENDABLE, Term
 from ledger.errors import InvalidInput, NotFound
@@ -174,6 +174,17 @@ _LISTED = {
     "sqlite": _PAYLOADS.format("?", among("sqlite", "bigint")),
     "postgresql": _PAYLOADS.format("%s", among("postgresql", "bigint")),
 }
+
+
+def restarted_by(after: Any) -> sa.ColumnElement[bool]:
+    """That `after` is the restart with which policy answered an event in the same transaction: the
+    event is no end of the run then."""
+    return sa.and_(
+        after.c.run_id == EVENT.c.run_id,
+        after.c.seq == EVENT.c.seq + 1,
+        after.c.trigger == Trigger.restart,
+        after.c.source == Source.policy,
+    )
 
 
 def payloads_of(

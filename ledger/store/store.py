@@ -23,11 +23,11 @@ from ledger.store.records import Record, Rejected, Result
 from ledger.store.rows import table_of
 from ledger.store.schema import Fit, inspect
 from ledger.store.snapshot import Snapshot, postgres_snapshot, sqlite_snapshot
-from ledger.store.tables import ApiUsageRow, LedgerRow
+from ledger.store.tables import LedgerRow
 from ledger.store.writer import ThreadWriter
 
 T = TypeVar("T")
-LEDGER, USAGE = table_of(LedgerRow), table_of(ApiUsageRow)
+LEDGER = table_of(LedgerRow)
 
 
 class Store:
@@ -178,24 +178,3 @@ def stop_account(
 def forget_batches(connection: sa.Connection, before: datetime) -> None:
     """Drop the names of batches that nobody can be in doubt about any more."""
     connection.execute(sa.delete(BATCH).where(BATCH.c.committed_at < before))
-
-
-def add_usage(
-    connection: sa.Connection, rows: Sequence[tuple[datetime, int, str, str, int, float]]
-) -> None:
-    """Add calls to the hourly roll-up: (hour, account, operation, outcome, calls, seconds)."""
-    for hour, account_id, operation, outcome, calls, seconds in rows:
-        key = {
-            "hour": hour,
-            "account_id": account_id,
-            "operation": operation,
-            "outcome": outcome,
-        }
-        where = sa.and_(*(USAGE.c[name] == value for name, value in key.items()))
-        more = {
-            "calls": USAGE.c.calls + calls,
-            "latency_seconds": USAGE.c.latency_seconds + seconds,
-        }
-        if connection.execute(sa.update(USAGE).where(where).values(more)).rowcount == 0:
-            row = {**key, "calls": calls, "latency_seconds": seconds}
-            connection.execute(sa.insert(USAGE), row)

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from ledger.core.alphabet import DeliveryState
 from ledger.core.delivery import WEBHOOK
-from ledger.store.deliveries import DELIVERY, RECEIPT
+from ledger.store.deliveries import DELIVERY
 from ledger.store.facts import EVIDENCE
+from ledger.store.tally import RECEIPT
 
 LISTED: Final = (
     "id",

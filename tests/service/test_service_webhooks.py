@@ -174,7 +174,7 @@ def test_a_delivery_before_its_row_waits_for_it(rig: Rig) -> None:
     assert [run.id] == [row[0] for row in rig.rows("SELECT run_id FROM delivery WHERE id = 1")]
     assert before == rig.sim.reads()
     rig.finish(run)
-    assert "notified" in rig.kinds(run)
+    assert "wh_1" == rig.event(run, "notified")["detail"]["webhook_id"]
 
 
 def test_what_nobody_here_asked_for_is_foreign(rig: Rig) -> None:
