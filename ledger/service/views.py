@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ledger.core.following import Next, Surroundings
+from ledger.core.decide.usage import usage_of
 from ledger.core.model import Attempt, Facts, Remote, Run, ToolCall
 from ledger.core.restart_plan import RestartPlan
 from ledger.core.results import output_text
@@ -33,6 +34,7 @@ def run_summary(run: Run) -> dict[str, Any]:
         "error_origin": _text(run.error_origin),
         "error_message": run.error_message,
         "usage": run.usage,
+        "calls": run.calls,
         "created_at": _time(run.created_at),
         "started_at": _time(run.started_at),
         "finished_at": _time(run.finished_at),
@@ -100,11 +102,12 @@ def run_whole(facts: Facts, payloads: Payloads) -> dict[str, Any]:
     return {
         **run_summary(run),
         "policy": run.policy.as_json(),
+        "call_counts": dict(sorted(run.call_counts.items())),
         "upstream": upstream_fields(facts, payloads, request),
         "request": request,
         "output_text": output_text(run.provider, result.body if result else None),
         "result": json_of(result),
-        "attempts_detail": [_attempt(item, payloads) for item in facts.attempts],
+        "attempts_detail": [_attempt(item, facts, payloads) for item in facts.attempts],
         "remotes": [_remote(item) for item in facts.remotes],
         "tool_calls": [_call(item, payloads) for item in facts.calls],
         "owner": facts.owner,
@@ -146,7 +149,7 @@ def upstream_fields(facts: Facts, payloads: Payloads, request: Any) -> dict[str,
     }
 
 
-def _attempt(attempt: Attempt, payloads: Payloads) -> dict[str, Any]:
+def _attempt(attempt: Attempt, facts: Facts, payloads: Payloads) -> dict[str, Any]:
     error = payloads.get(attempt.last_error) if attempt.last_error else None
     return {
         "number": attempt.number,
@@ -158,6 +161,7 @@ def _attempt(attempt: Attempt, payloads: Payloads) -> dict[str, Any]:
         "error_message": attempt.error_message,
         "last_error": json_of(error),
         "last_error_bytes": text_of(error),
+        "usage": usage_of(facts, attempt.number),
     }
 
 
@@ -176,6 +180,7 @@ def _remote(remote: Remote) -> dict[str, Any]:
         "sent_at": _time(remote.sent_at),
         "expires_at": _time(remote.expires_at),
         "request_id": remote.request_id,
+        "usage": remote.usage,
     }
 
 
