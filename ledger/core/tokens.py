@@ -51,8 +51,8 @@ def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     """The first of these that is a count. Upstream's numbers are not trusted."""
     for name in names:
         value = usage.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            # The comparison also refuses what is no number at all.
-            if 0 <= value <= TOKENS_MAX:
-                return int(value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if 0 <= value <= TOKENS_MAX:
+            return int(value)
     return None

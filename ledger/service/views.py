@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ledger.core.following import Next, Surroundings
 from ledger.core.decide.usage import usage_of
+from ledger.core.following import Next, Surroundings
 from ledger.core.model import Attempt, Facts, Remote, Run, ToolCall
 from ledger.core.restart_plan import RestartPlan
 from ledger.core.results import output_text
