@@ -15,9 +15,11 @@ from ledger.core.anchor import Anchor
 from ledger.core.model import Run
 from ledger.core.passing_on import Notice
 from ledger.core.restart_plan import RestartPlan
+from ledger.service.cost import SINCE
 from ledger.service.handlers import TIMEOUT_SECONDS, Handler
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
+from ledger.service.reporting import Moment
 from ledger.store.verify import Verified
 
 
@@ -195,6 +197,12 @@ class AsyncLedger:
     ) -> Verified:
         """See Ledger.verify."""
         return await asyncio.to_thread(self.sync.verify, runs, anchors=anchors)
+
+    async def cost(
+        self, *, by: str | None = None, since: Moment = SINCE, until: Moment | None = None
+    ) -> dict[str, Any]:
+        """See Ledger.cost."""
+        return await asyncio.to_thread(self.sync.cost, by=by, since=since, until=until)
 
 
 def _in_own_thread(call: Callable[[], None]) -> Future[None]:
