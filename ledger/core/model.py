@@ -133,6 +133,7 @@ class Remote:
     tokens_in: int | None = None
     tokens_cached: int | None = None
     tokens_out: int | None = None
+    usage_at: datetime | None = None
 
 
 @record

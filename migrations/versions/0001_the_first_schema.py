@@ -886,6 +886,7 @@ def upgrade() -> None:
         sa.Column(
             "tokens_out", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
+        sa.Column("usage_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "kind = 'thread' OR kind = 'message' OR kind = 'thread_run' OR kind = 'response' OR kind = 'agent_turn'",
             name=op.f("ck_remote_kind"),

@@ -241,6 +241,7 @@ def _add_usage(draft: Draft, n: int, seen: Observation) -> None:
         tokens_in=tokens.input if tokens else None,
         tokens_cached=tokens.cached if tokens else None,
         tokens_out=tokens.output if tokens else None,
+        usage_at=draft.now,
     )
 
 

@@ -172,6 +172,7 @@ class RemoteRow(Table, table=True):
     tokens_in: int | None = Field(default=None, sa_type=BigId)
     tokens_cached: int | None = Field(default=None, sa_type=BigId)
     tokens_out: int | None = Field(default=None, sa_type=BigId)
+    usage_at: datetime | None = None
 
 
 class ToolCallRow(Table, table=True):
