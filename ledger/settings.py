@@ -44,6 +44,31 @@ def default_database_url() -> str:
     return f"sqlite:///{folder / 'runs.db'}"
 
 
+class Pacing(BaseModel):
+    """How runs are watched. At most one of `worth` and the two targets; None takes the default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: Literal["learned", "backoff", "fixed"] = "learned"
+    worth: float | None = Field(default=None, ge=1e-4, le=1e4)
+    """Learned: what a second of delay is worth, in calls."""
+    notice_within_seconds: float | None = Field(default=None, ge=0.1, le=3_600.0)
+    """Learned: from a run's end to our noticing it, on average over the profile's runs."""
+    calls_per_minute: float | None = Field(default=None, ge=0.1, le=1e6)
+    """Learned: looks at all of the profile's runs together, on average."""
+    start_seconds: float | None = Field(default=None, ge=0.05, le=600.0)
+    factor: float | None = Field(default=None, ge=1.0, le=10.0)
+    cap_seconds: float | None = Field(default=None, ge=0.05, le=3_600.0)
+    every_seconds: float | None = Field(default=None, ge=0.05, le=3_600.0)
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Self:
+        aims = (self.worth, self.notice_within_seconds, self.calls_per_minute)
+        if sum(aim is not None for aim in aims) > 1:
+            raise ValueError("give one of worth, notice_within_seconds and calls_per_minute")
+        return self
+
+
 class Profile(BaseModel):
     """Where runs go: base URL, project, and the *name* of the variable that holds the key."""
 
@@ -55,6 +80,9 @@ class Profile(BaseModel):
     organization: str | None = None
     result_retention_seconds: float | None = Field(default=None, ge=1.0, le=31_536_000.0)
     """So long upstream keeps a result once it is there; by default RETENTION_SECONDS says."""
+    deadline: str | None = None
+    """How long a run may take that names no deadline of its own; by default `deadline` says."""
+    pacing: Pacing | None = None
     webhooks: bool = False
     """Whether upstream tells us of the ends of this profile's runs."""
     webhook_secret_variable: str | None = Field(default=None, pattern=VARIABLE)
@@ -136,6 +164,8 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, ge=3.0, le=3_600.0)
     settle_seconds: float = Field(default=30.0, ge=0.0, le=3_600.0)
     poll_seconds: float | None = Field(default=None, ge=0.01, le=3_600.0)
+    pacing: Pacing = Pacing()
+    """Of the default profile, and of those without a table of their own."""
     deadline: str = "24h"
     restart: str = "expired=2"
     tools: str | None = None
@@ -197,6 +227,10 @@ class Settings(BaseSettings):
         known = ", ".join(sorted({"default", *self.profiles}))
         raise ConfigurationError(f"there is no profile {name!r}", hint=f"the profiles are: {known}")
 
+    def pacing_of(self, name: str) -> Pacing:
+        """How a profile's runs are watched."""
+        return self.profile(name).pacing or self.pacing
+
     def covered(self) -> frozenset[str]:
         """The profiles whose runs webhooks tell of."""
         return frozenset(name for name in self.profile_names() if self.profile(name).webhooks)
@@ -256,12 +290,20 @@ def _check_keys(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     _refuse_unknown(content, set(Settings.model_fields), str(path))
+    _check_table(content.get("pacing"), Pacing, f"{path}: [pacing]")
     for name, profile in content.get("profiles", {}).items():
+        place = f"{path}: [profiles.{name}"
+        _check_table(profile, Profile, f"{place}]")
         if isinstance(profile, Mapping):
-            _refuse_unknown(profile, set(Profile.model_fields), f"{path}: [profiles.{name}]")
+            _check_table(profile.get("pacing"), Pacing, f"{place}.pacing]")
     for name, endpoint in content.get("outbound", {}).items():
-        if isinstance(endpoint, Mapping):
-            _refuse_unknown(endpoint, set(Outbound.model_fields), f"{path}: [outbound.{name}]")
+        _check_table(endpoint, Outbound, f"{path}: [outbound.{name}]")
+
+
+def _check_table(content: Any, model: type[BaseModel], place: str) -> None:
+    """The keys of one table; what is no table is refused by its model."""
+    if isinstance(content, Mapping):
+        _refuse_unknown(content, set(model.model_fields), place)
 
 
 def _refuse_unknown(content: Mapping[str, Any], known: set[str], place: str) -> None:

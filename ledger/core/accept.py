@@ -32,6 +32,7 @@ class NewRun:
     account_id: int
     request: bytes
     model: str | None = None
+    assistant: str | None = None
     kind: str | None = None
     serial_key: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +52,7 @@ def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
         provider=new.provider,
         account_id=new.account_id,
         model=new.model,
+        assistant=new.assistant,
         kind=new.kind,
         serial_key=new.serial_key,
         tags=new.tags,

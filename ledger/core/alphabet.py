@@ -237,3 +237,11 @@ class Role(StrEnum):
     viewer = "viewer"
     operator = "operator"
     admin = "admin"
+
+
+class PacePolicy(StrEnum):
+    """How a profile's runs are watched."""
+
+    learned = "learned"  # by what is known of the run's class; the backoff until something is
+    backoff = "backoff"
+    fixed = "fixed"

@@ -9,7 +9,8 @@ from typing import Final
 from ledger.core.alphabet import Attention, CallState, RemoteKind, RemoteState, State
 from ledger.core.following import Next, Owner, Surroundings, WaitingFor
 from ledger.core.model import Facts, Remote, ToolCall
-from ledger.core.pacing import Look, interval_seconds
+from ledger.core.pacing import Look
+from ledger.core.pacing.policies import BACKOFF
 from ledger.core.plan import next_step
 from ledger.core.plan.approvals import lapses_at, pending
 from ledger.core.plan.doubts import doubt_until, doubted
@@ -312,4 +313,4 @@ def _named(remote: Remote) -> str:
 def _next_look(remote: Remote, around: Surroundings) -> datetime:
     """The latest time of the next look: what a life remembers of its looks is not in the rows."""
     age = (around.now - (remote.changed_at or around.now)).total_seconds()
-    return later(around.now, interval_seconds(age))
+    return later(around.now, BACKOFF.wait_seconds(age))

@@ -49,6 +49,8 @@ class Run:
     provider: str
     account_id: int
     model: str | None = None
+    assistant: str | None = None
+    """The assistant or the stored prompt that the request names."""
     kind: str | None = None
     serial_key: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +118,8 @@ class Remote:
     observed_status: str | None = None
     observed: int | None = None
     observed_at: datetime | None = None
+    live_at: datetime | None = None
+    """When it was last seen before its end."""
     changed_at: datetime | None = None
     sent_at: datetime | None = None
     settle_until: datetime | None = None

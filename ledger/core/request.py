@@ -59,6 +59,14 @@ def judge_request(provider: str, request: Mapping[str, Any]) -> dict[str, Any]:
     return judged
 
 
+def assistant_of(request: Mapping[str, Any]) -> str | None:
+    """The assistant, or the stored prompt, that a request names: its runs are alike."""
+    prompt = request.get("prompt")
+    named = prompt.get("id") if isinstance(prompt, Mapping) else None
+    found = request.get("assistant_id") or named
+    return found[:NAME_CHARS_MAX] if isinstance(found, str) and found else None
+
+
 def _judge_tools(tools: object) -> None:
     """What else a tool holds is upstream's to judge: servers differ."""
     if tools is None:

@@ -17,7 +17,16 @@ from ledger.core.counting import OK, spend
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
-from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
+from ledger.core.outcome import (
+    Elapsed,
+    Failed,
+    Observed,
+    Outcome,
+    ToolDone,
+    ToolNotStarted,
+    dump_outcome,
+)
+from ledger.core.pacing.next_look import DEFAULT, Choice
 from ledger.core.plan import next_step
 from ledger.core.plan.tails import ends_at
 from ledger.core.plan.urgency import fetch_by, in_time, last_chance
@@ -33,6 +42,7 @@ from ledger.service.commits import Commits, Overtaken, ignore
 from ledger.service.coverage import Coverage
 from ledger.service.entry import Entry, look_after
 from ledger.service.heart import Heart
+from ledger.service.learning import Learning
 from ledger.service.options import Options
 from ledger.service.perform import hidden, perform, source_of
 from ledger.service.telling import tell_call
@@ -63,6 +73,7 @@ class Driver:
         toolbox: Toolbox,
         heart: Heart,
         coverage: Coverage,
+        learning: Learning,
         options: Options,
         *,
         clock: Callable[[], datetime],
@@ -71,7 +82,7 @@ class Driver:
         self._store, self._writer = store, writer
         self._accounts = accounts
         self._toolbox, self._heart, self._options = toolbox, heart, options
-        self.coverage = coverage
+        self.coverage, self.learning = coverage, learning
         self._clock, self._rng = clock, rng
         self.usage = Usage()
         self.commits = Commits(writer, heart)
@@ -263,12 +274,18 @@ class Driver:
                 news=written,
                 now=context.now,
                 spread=self._rng.random(),
-                covered=self.coverage.covers(entry.facts.run.account_id, entry.facts.run.provider),
+                choice=self._choice(entry.facts, outcome, context.now),
             )
             self.coverage.saw(before, entry.facts, outcome, context.now)
+            if written:
+                self.learning.saw(entry.facts, outcome)
         elif written:
             entry.look = replace(entry.look, count=0, first=None)
         return True
+
+    def _choice(self, facts: Facts, outcome: Outcome, now: datetime) -> Choice:
+        """Who paces the next look; nobody is asked after what is no look."""
+        return self.learning.choice(facts, now) if isinstance(outcome, Observed) else DEFAULT
 
     async def _run_tools(self, entry: Entry, step: RunTools, started: float) -> bool:
         """Run the calls together; each output is committed as soon as it is there."""

@@ -11,7 +11,8 @@ from ledger.clock import boottime
 from ledger.core.counting import Spent
 from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
-from ledger.core.pacing import TOLD_SECONDS, Look, after_failure, next_look, trouble_is_news
+from ledger.core.pacing import Look, after_failure, trouble_is_news
+from ledger.core.pacing.next_look import DEFAULT, Choice, Sight, next_look
 from ledger.core.plan.urgency import URGENT_SECONDS, fetch_by, in_time
 
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -138,12 +139,9 @@ def look_after(
     news: bool,
     now: datetime,
     spread: float,
-    covered: bool = False,
+    choice: Choice = DEFAULT,
 ) -> Look:
-    """The look that follows an outcome. `facts` are those after it.
-
-    `covered` says that webhooks tell of the run's next change.
-    """
+    """The look that follows an outcome. `facts` are those after it; `choice` paces."""
     if isinstance(outcome, Failed):
         failures = look.failures + 1
         due = after_failure(
@@ -163,19 +161,7 @@ def look_after(
     if not isinstance(outcome, Observed):
         due = now if news else after_failure(now, failures=2, retry_after_seconds=None, spread=0.5)
         return replace(counted, next_at=due, failures=0, last=now)
-    remote = facts.remote(outcome.n)
-    told = look.told is not None and (now - look.told).total_seconds() < TOLD_SECONDS
-    covered = covered and not told and facts.run.cancel_requested_at is None
-    # Deliveries tell of ends alone: that it has begun is no reason to look more often.
-    changed = remote.sent_at if covered and remote.sent_at else remote.changed_at
-    due = next_look(
-        now,
-        changed_at=max(changed or now, look.told) if told and look.told else changed,
-        hint_seconds=outcome.observation.poll_after_seconds,
-        fixed=facts.run.policy.poll_seconds,
-        tail=facts.run.final,
-        spread=spread,
-        covered=covered,
-    )
     seen = replace(counted, failures=0, last=now, seen=now)
-    return replace(seen, next_at=in_time(due, now, fetch_by(facts, seen)))
+    hint = outcome.observation.poll_after_seconds
+    sight = Sight(n=outcome.n, look=seen, choice=choice, hint_seconds=hint, spread=spread)
+    return replace(seen, next_at=next_look(facts, now, sight).at)

@@ -12,6 +12,7 @@ from ledger.core.alphabet import RemoteKind
 from ledger.core.hashing import canonical_json, request_check
 from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_duration, parse_restart
 from ledger.core.request import (
+    assistant_of,
     judge_id,
     judge_key,
     judge_name,
@@ -62,7 +63,7 @@ class Judge:
         profile = request.pop("profile", None) or self.profile
         tags = judge_tags(request.pop("tags", None) or {})
         kind = request.pop("kind", None)
-        policy = self.policy(request, self._retention(provider, profile))
+        policy = self.policy(request, provider, profile)
         request["tools"] = _declared(request.get("tools"), provider)
         body = judge_request(provider, {k: v for k, v in request.items() if v is not None})
         credential = self.credential(provider, profile)
@@ -74,6 +75,7 @@ class Judge:
             request=written,
             check=request_check(credential.key, written),
             model=body.get("model"),
+            assistant=assistant_of(body),
             kind=judge_name("kind", kind) if kind is not None else None,
             serial_key=body.get("thread_id"),
             tags=tags,
@@ -108,7 +110,7 @@ class Judge:
         tags = judge_tags(settings.pop("tags", None) or {})
         if settings.get("forget_request"):
             raise InvalidInput("an adopted run has no request to forget")
-        policy = self.policy(settings, self._retention(provider, profile), restart="none")
+        policy = self.policy(settings, provider, profile, restart="none")
         if settings:
             raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")
         kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
@@ -125,22 +127,19 @@ class Judge:
         )
         return new, profile
 
-    def _retention(self, provider: str, profile: str) -> float | None:
-        """How long results can be read upstream."""
-        judge_provider(provider)
-        return self._settings.profile(profile).retention_seconds(provider)
-
     def policy(
-        self, request: dict[str, Any], retention: float | None, *, restart: str | None = None
+        self, request: dict[str, Any], provider: str, profile: str, *, restart: str | None = None
     ) -> Policy:
         """Take the policy's fields out of a request and judge them over the configured ones."""
+        judge_provider(provider)
+        configured = self._settings.profile(profile)
         given = PolicyInput(**{name: request.pop(name, None) for name in POLICY_FIELDS})
         default = Policy(
             restart=parse_restart(self._settings.restart if restart is None else restart),
-            deadline_seconds=parse_duration(self._settings.deadline),
+            deadline_seconds=parse_duration(configured.deadline or self._settings.deadline),
             settle_seconds=self._settings.settle_seconds,
             poll_seconds=self._settings.poll_seconds,
-            result_retention_seconds=retention,
+            result_retention_seconds=configured.retention_seconds(provider),
         )
         return judge_policy(given, default)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
+
+from ledger.core.pacing.profile import ProfilePace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,8 @@ class Options:
     only: tuple[int, ...] | None = None
     covered: frozenset[str] = frozenset()
     """The profiles whose runs upstream sends webhooks about."""
+    paces: Mapping[str, ProfilePace] = field(default_factory=dict)
+    """How each profile wants its runs watched."""
 
 
 AGE_SECONDS_MAX: Final = max(2 * Options().sweep_seconds, 10.0)

@@ -27,6 +27,7 @@ from ledger.service.followers import Followers
 from ledger.service.heart import Heart, unexpected
 from ledger.service.holdings import Holdings
 from ledger.service.housekeeping import Housekeeping
+from ledger.service.learning import Learning
 from ledger.service.options import Options, Report
 from ledger.service.parking import Parking
 from ledger.service.supervision import Supervisor
@@ -66,8 +67,9 @@ class Reconciler:
         self._claimer = Claimer(store, writer, self.heart, options)
         self.holdings = Holdings(store, accounts, self.heart, self._claimer, clock)
         self._coverage = Coverage(store, writer, options.covered, accounts.records)
+        self._learning = Learning(store, options.paces, accounts.records, self._coverage, clock)
         self.driver = Driver(
-            store, writer, accounts, toolbox, self.heart, self._coverage, options,
+            store, writer, accounts, toolbox, self.heart, self._coverage, self._learning, options,
             clock=clock, rng=self._rng,
         )  # fmt: skip
         parking = Parking(store, writer, accounts, self.driver.usage, self._rng)
@@ -159,7 +161,8 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> None:
         """Tick until stopped, drained by an operator, or `until` holds; then let go."""
-        others = self.heart.beat_for_ever(), self._wake_on(stop), self._webhook_care.watch()
+        care = self._webhook_care.watch(), self._learning.watch()
+        others = (self.heart.beat_for_ever(), self._wake_on(stop), *care)
         async with beside(*others):
             try:
                 while not (stop.is_set() or self.heart.draining or (until and until())):

@@ -26,6 +26,7 @@ def run_summary(run: Run) -> dict[str, Any]:
         "status": str(run.state),
         "provider": run.provider,
         "model": run.model,
+        "assistant": run.assistant,
         "kind": run.kind,
         "tags": dict(run.tags),
         "attempts": run.attempts,

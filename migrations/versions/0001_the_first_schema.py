@@ -244,6 +244,7 @@ def upgrade() -> None:
             "account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("assistant", sa.Text(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=True),
         sa.Column("serial_key", sa.Text(), nullable=True),
         sa.Column(
@@ -391,6 +392,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("needs_attention IS NOT NULL"),
             postgresql_where=sa.text("needs_attention IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_class",
+            ["provider", "model", "assistant", "kind", "id"],
+            unique=False,
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
         )
         batch_op.create_index("ix_run_created_at", ["created_at", "id"], unique=False)
         batch_op.create_index("ix_run_state", ["state", "id"], unique=False)
@@ -860,6 +868,7 @@ def upgrade() -> None:
         sa.Column("observed_status", sa.Text(), nullable=True),
         sa.Column("observed", sa.Integer(), nullable=True),
         sa.Column("observed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("live_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settle_until", sa.DateTime(timezone=True), nullable=True),

@@ -43,6 +43,10 @@ BLOCKED = (
 )
 
 
+ENDS = (*FINAL, State.requires_action)
+"""What a look waits for."""
+
+
 def meaning(observation: Observation) -> State | None:
     """The state that an upstream status stands for; None for one that nobody knows."""
     state = STATES.get(observation.status or "")
@@ -63,15 +67,23 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
     if not created and not rechecking(remote) and not _news(draft, remote, seen):
         return
     fields = _absorb(draft, remote, seen, created=created)
+    if not created and meaning(seen) in ENDS:
+        draft.set_remote(remote.n, live_at=_live_at(remote, context))
     counted = STATES.get(remote.observed_status or "") in FINAL
     remote = draft.remotes[remote.n - 1]
     if _decides(draft, remote):
         _judge(draft, remote, seen, fields, context)
         return
-    if not counted and meaning(seen) in (*FINAL, State.requires_action):
+    if not counted and meaning(seen) in ENDS:
         # What an ended attempt still uses is paid for too.
         _add_usage(draft, remote.n, seen)
     _tail(draft, remote, seen, fields)
+
+
+def _live_at(remote: Remote, context: Context) -> datetime | None:
+    """When the object was last seen before this reading; of looks, those at it alone count."""
+    known = [remote.observed_at, context.look.seen]
+    return max((at for at in known if at and at >= (remote.sent_at or at)), default=None)
 
 
 def _decides(draft: Draft, remote: Remote) -> bool:

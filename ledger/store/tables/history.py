@@ -70,6 +70,16 @@ class RunRow(Table, table=True):
             sqlite_where=sa.text("serial_key IS NOT NULL AND state = 'queued'"),
             postgresql_where=sa.text("serial_key IS NOT NULL AND state = 'queued'"),
         ),
+        sa.Index(
+            "ix_run_class",
+            "provider",
+            "model",
+            "assistant",
+            "kind",
+            "id",
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        ),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
@@ -79,6 +89,7 @@ class RunRow(Table, table=True):
     provider: str = Field(sa_type=ANY_LENGTH)
     account_id: int = Field(sa_type=BigId, foreign_key="account.id", ondelete="RESTRICT")
     model: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    assistant: str | None = Field(default=None, sa_type=ANY_LENGTH)
     kind: str | None = Field(default=None, sa_type=ANY_LENGTH)
     serial_key: str | None = Field(default=None, sa_type=ANY_LENGTH)
     tags: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -156,6 +167,7 @@ class RemoteRow(Table, table=True):
     observed_status: str | None = Field(default=None, sa_type=ANY_LENGTH)
     observed: int | None = None
     observed_at: datetime | None = None
+    live_at: datetime | None = None
     changed_at: datetime | None = None
     sent_at: datetime | None = None
     settle_until: datetime | None = None

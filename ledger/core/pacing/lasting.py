@@ -1,0 +1,61 @@
+"""How long an upstream object took, from what two clocks said of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from ledger.core.alphabet import State
+from ledger.core.record import record
+
+ENDS: Final = frozenset(
+    {State.completed, State.failed, State.incomplete, State.expired, State.requires_action}
+)
+"""Ends that upstream came to by itself: a cancelled object says nothing of its class."""
+WHOLE_SECONDS: Final = 1.0
+"""Upstream's times are whole seconds (OpenAI's `created_at`, `completed_at`)."""
+
+
+@record
+class Lasting:
+    """What is known of one object's time."""
+
+    status: str | None
+    round: int
+    sent_at: datetime | None
+    live_at: datetime | None
+    observed_at: datetime | None
+    remote_created_at: datetime | None
+    remote_ended_at: datetime | None
+
+
+def lasted(seen: Lasting) -> float | None:
+    """Seconds from its create to its end, as well as that is known; None where it is not.
+
+    Our looks bracket the end, and so do upstream's own times: the middle of what both allow. To
+    take the look that found it for the end would teach the policy its own delays.
+    """
+    if seen.status not in ENDS or seen.round:
+        return None
+    ours, theirs = _ours(seen), _theirs(seen)
+    if ours and theirs:
+        both = max(ours[0], theirs[0]), min(ours[1], theirs[1])
+        bounds = both if both[0] <= both[1] else ours
+    else:
+        bounds = ours or theirs or (-1.0, -1.0)
+    return (bounds[0] + bounds[1]) / 2.0 if bounds[1] >= 0.0 else None
+
+
+def _ours(seen: Lasting) -> tuple[float, float] | None:
+    if seen.sent_at is None or seen.observed_at is None:
+        return None
+    last = max(seen.live_at or seen.sent_at, seen.sent_at)
+    high = (seen.observed_at - seen.sent_at).total_seconds()
+    return min((last - seen.sent_at).total_seconds(), high), high
+
+
+def _theirs(seen: Lasting) -> tuple[float, float] | None:
+    if seen.remote_created_at is None or seen.remote_ended_at is None:
+        return None
+    seconds = (seen.remote_ended_at - seen.remote_created_at).total_seconds()
+    return max(seconds - WHOLE_SECONDS, 0.0), seconds + WHOLE_SECONDS

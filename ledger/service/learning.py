@@ -1,0 +1,224 @@
+"""Which pace a run is watched at: what this life knows of its class, and what its profile wants.
+
+All that is known stands in the ledger and is read again every minute, so a restart forgets nothing
+and several lives learn from each other; what this life sees itself it knows at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ledger.clock import pause
+from ledger.core.alphabet import PacePolicy, Receipt
+from ledger.core.model import Facts
+from ledger.core.outcome import Observed, Outcome
+from ledger.core.pacing.experience import Experience, Known, RunClass, class_of
+from ledger.core.pacing.lasting import Lasting, lasted
+from ledger.core.pacing.next_look import LEARNED, Choice
+from ledger.core.pacing.policies import COVERED
+from ledger.core.pacing.profile import USUAL, ProfilePace
+from ledger.core.pacing.schedule import Schedule, schedule_of
+from ledger.core.pacing.worth import Share, worth_of
+from ledger.service.heart import unexpected
+from ledger.store.durations import Spent, of_class, recent
+from ledger.store.store import Store
+from ledger.store.webhook_stats import receipts
+
+if TYPE_CHECKING:
+    from ledger.service.accounts import AccountRecord
+    from ledger.service.coverage import Coverage
+
+log = logging.getLogger("runward")
+REFRESH_SECONDS: Final = 60.0
+CLASS_RUNS: Final = 300
+"""So many runs of a class that is seldom are looked up beside the newest of all."""
+RATE_SECONDS: Final = 3_600.0
+MISSES_OVER: Final = timedelta(days=7)
+MISSES_BEFORE: Final = (1, 100)
+"""Deliveries that are lost before any was counted: one of a hundred."""
+
+
+class Seen(NamedTuple):
+    """What one reading of the ledger brought."""
+
+    experience: Experience
+    worth: Mapping[str, float]
+    misses: Mapping[str, float]
+
+
+class Learning:
+    """What one life knows of the classes of its runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        paces: Mapping[str, ProfilePace],
+        accounts: Mapping[int, AccountRecord],
+        coverage: Coverage,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store, self._paces, self._accounts = store, paces, accounts
+        self._coverage, self._clock = coverage, clock
+        self.experience = Experience()
+        self._worth: Mapping[str, float] = {}
+        self._misses: Mapping[str, float] = {}
+        self._met: set[RunClass] = set()
+        self._schedules: dict[tuple[RunClass, float], tuple[Known, Schedule]] = {}
+
+    def pace(self, profile: str) -> ProfilePace:
+        """What a profile wants."""
+        return self._paces.get(profile, USUAL)
+
+    def worth(self, profile: str) -> float:
+        """Calls that a second of delay is worth to a profile."""
+        return self._worth.get(profile, self.pace(profile).aim.worth)
+
+    def misses(self, profile: str) -> float:
+        """The share of a profile's webhooks that do not come."""
+        before, among = MISSES_BEFORE
+        return self._misses.get(profile, before / among)
+
+    def known(self, facts: Facts, now: datetime) -> Known | None:
+        """What is known of how long such a run takes."""
+        return self.experience.known(_class(facts), now)
+
+    def choice(self, facts: Facts, now: datetime) -> Choice:
+        """Who paces the looks at this run."""
+        account = self._accounts.get(facts.run.account_id)
+        profile = account.profile if account else ""
+        pace = self.pace(profile)
+        if pace.policy == PacePolicy.fixed:
+            return Choice(pace=pace.fixed, name=pace.policy)
+        covered = self._coverage.covers(facts.run.account_id, facts.run.provider)
+        known = self._known(facts, now) if pace.policy == PacePolicy.learned else None
+        if known is None:
+            return Choice(
+                pace=pace.backoff, name=PacePolicy.backoff, covered=COVERED if covered else None
+            )
+        worth = self.worth(profile)
+        beside = self._schedule(known, worth * self.misses(profile)) if covered else None
+        return Choice(pace=self._schedule(known, worth), name=LEARNED, covered=beside)
+
+    def saw(self, facts: Facts, outcome: Outcome) -> None:
+        """An object was read: has it ended, its class is known better. `facts` are those after."""
+        if not isinstance(outcome, Observed):
+            return
+        seconds = lasted(_lasting(facts, outcome.n))
+        if seconds is not None:
+            self.experience.ended(_class(facts), (facts.run.id, outcome.n), max(seconds, 0.0))
+
+    async def watch(self) -> None:
+        """Read the ledger again and again, until cancelled."""
+        while True:
+            try:
+                await self.refresh(self._clock())
+            except Exception as error:
+                log.error("pacing: %s", error, exc_info=unexpected(error))
+            await pause(REFRESH_SECONDS)
+
+    async def refresh(self, now: datetime) -> None:
+        """Take in what the ledger knows. Raises DatabaseError."""
+        self.take(await asyncio.to_thread(self.read, now, frozenset(self._met)))
+
+    def take(self, seen: Seen) -> None:
+        """What was read replaces what was known."""
+        self.experience, self._worth, self._misses = seen
+        self._schedules.clear()
+
+    def read(self, now: datetime, met: frozenset[RunClass] = frozenset()) -> Seen:
+        """What the ledger knows of durations, rates and lost webhooks. Raises DatabaseError."""
+        newest = self._store.read(recent)
+        rare = _rare(newest, met)
+        older = [
+            item
+            for of in sorted(rare)
+            for item in self._store.read(partial(of_class, of=of, runs=CLASS_RUNS))
+        ]
+        experience = _experience([*older, *newest])
+        mixes = self._mixes(experience, newest, now)
+        worth = {name: worth_of(self.pace(name).aim, mix) for name, mix in mixes.items()}
+        counted = self._store.read(lambda c: receipts(c, now - MISSES_OVER))
+        return Seen(experience, worth, {name: _missed(of) for name, of in counted.items()})
+
+    def _known(self, facts: Facts, now: datetime) -> Known | None:
+        of = _class(facts)
+        self._met.add(of)
+        return self.experience.known(of, now)
+
+    def _schedule(self, known: Known, worth: float) -> Schedule:
+        place = (known.of, worth)
+        made = self._schedules.get(place)
+        if made is None or made[0].density is not known.density:
+            made = self._schedules[place] = (known, schedule_of(known.density, worth))
+        return made[1]
+
+    def _mixes(
+        self, experience: Experience, newest: Sequence[Spent], now: datetime
+    ) -> dict[str, list[Share]]:
+        """Each profile's classes by how often they come, where it has a target to be met."""
+        counts: dict[str, dict[RunClass, int]] = defaultdict(lambda: defaultdict(int))
+        for item in newest:
+            account = self._accounts.get(item.account_id)
+            recently = (now - item.created_at).total_seconds() < RATE_SECONDS
+            if account is not None and recently and self.pace(account.profile).aim.targeted:
+                counts[account.profile][item.of] += 1
+        minutes = RATE_SECONDS / 60.0
+        return {
+            profile: [
+                Share(density=experience.density(of, now), runs_per_minute=count / minutes)
+                for of, count in sorted(of_profile.items(), key=lambda one: -one[1])[:MIX_MAX]
+            ]
+            for profile, of_profile in counts.items()
+        }
+
+
+MIX_MAX: Final = 20
+"""So many classes of a profile, the most frequent, find its price."""
+
+
+def _class(facts: Facts) -> RunClass:
+    run = facts.run
+    return class_of(run.provider, run.model, run.assistant, run.kind)
+
+
+def _lasting(facts: Facts, n: int) -> Lasting:
+    remote = facts.remote(n)
+    return Lasting(
+        status=remote.observed_status,
+        round=remote.round,
+        sent_at=remote.sent_at,
+        live_at=remote.live_at,
+        observed_at=remote.observed_at,
+        remote_created_at=remote.remote_created_at,
+        remote_ended_at=remote.remote_ended_at,
+    )
+
+
+def _rare(newest: Sequence[Spent], met: frozenset[RunClass]) -> set[RunClass]:
+    """Classes that were met and of which the newest runs say little."""
+    counts: dict[RunClass, int] = defaultdict(int)
+    for item in newest:
+        counts[item.of] += item.seconds is not None
+    return {of for of in met if counts[of] < CLASS_RUNS // 3}
+
+
+def _experience(found: Sequence[Spent]) -> Experience:
+    made = Experience()
+    for item in found:
+        if item.seconds is not None:
+            made.ended(item.of, (item.run_id, item.n), max(item.seconds, 0.0))
+        elif item.since is not None:
+            made.going(item.of, (item.run_id, item.n), item.since)
+    return made
+
+
+def _missed(counted: Mapping[str, int]) -> float:
+    before, among = MISSES_BEFORE
+    missed = counted.get(Receipt.missed, 0)
+    return (missed + before) / (counted.get(Receipt.told, 0) + missed + among)

@@ -1,0 +1,41 @@
+"""How a profile's runs are watched, from the settings; the core has the defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ledger.core.alphabet import PacePolicy
+from ledger.core.pacing.profile import USUAL, ProfilePace
+from ledger.core.pacing.worth import Aim
+from ledger.core.record import evolve
+from ledger.settings import Pacing, Settings
+
+
+def pace_of(settings: Settings, profile: str) -> ProfilePace:
+    """What a profile wants. Raises ConfigurationError for a profile that is not there."""
+    given = settings.pacing_of(profile)
+    return ProfilePace(
+        policy=PacePolicy(given.policy),
+        aim=_aim(given),
+        backoff=_given(
+            USUAL.backoff,
+            start_seconds=given.start_seconds,
+            factor=given.factor,
+            cap_seconds=given.cap_seconds,
+        ),
+        fixed=_given(USUAL.fixed, seconds=given.every_seconds),
+    )
+
+
+def _aim(given: Pacing) -> Aim:
+    aim: Aim = _given(USUAL.aim, worth=given.worth)
+    return evolve(
+        aim,
+        notice_within_seconds=given.notice_within_seconds,
+        calls_per_minute=given.calls_per_minute,
+    )
+
+
+def _given(usual: Any, **fields: float | None) -> Any:
+    """The usual figures, with those that were given."""
+    return evolve(usual, **{name: value for name, value in fields.items() if value is not None})

@@ -1,0 +1,58 @@
+"""How long an object took: what both clocks allow, and never the delay of our own look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support import NOW, later
+
+from ledger.core.pacing.lasting import Lasting, lasted
+
+
+def took(**fields: Any) -> float | None:
+    usual: dict[str, Any] = {
+        "status": "completed",
+        "round": 0,
+        "sent_at": NOW,
+        "live_at": later(10),
+        "observed_at": later(20),
+        "remote_created_at": None,
+        "remote_ended_at": None,
+    }
+    return lasted(Lasting(**usual | fields))
+
+
+def test_without_upstreams_times_it_is_between_two_looks() -> None:
+    """The middle of the last look that saw it live and the first that saw its end."""
+    assert [15.0, 10.0, 0.0] == [took(), took(live_at=None), took(live_at=None, observed_at=NOW)]
+
+
+@pytest.mark.problem(6)
+def test_upstreams_times_narrow_it_down() -> None:
+    """Whole seconds by their clock, which need not be ours; where the two cannot both be right,
+    ours is taken."""
+    ends = {"remote_created_at": later(1_000)}
+    assert [12.0, 10.5, 15.0] == [
+        took(**ends, remote_ended_at=later(1_012)),
+        took(**ends, remote_ended_at=later(1_010)),
+        took(**ends, remote_ended_at=later(1_500)),
+    ]
+    assert took(sent_at=None, remote_created_at=NOW, remote_ended_at=later(7)) == 7.0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": "cancelled"},
+        {"status": "in_progress"},
+        {"status": None},
+        {"round": 1},
+        {"sent_at": None},
+        {"observed_at": None},
+        {"remote_created_at": NOW, "remote_ended_at": later(-90), "sent_at": None},
+    ],
+)
+def test_what_says_nothing_of_the_class_is_left_out(fields: dict[str, Any]) -> None:
+    """Cancelled, still going, waiting for tools in between, or never sent by us."""
+    assert took(**fields) is None
