@@ -1,6 +1,8 @@
-"""Tokens as the event log tells of them: each object's once, by the event that brought its count."""
+"""Tokens as the event log tells of them: each object's once, by the event that brought them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,17 +31,16 @@ def tokens(
     connection: sa.Connection, within: sa.ColumnElement[bool]
 ) -> dict[tuple[str, ...], float]:
     """Tokens by direction and model."""
-    model = sa.func.coalesce(RUN.c.model, "")
     statement = (
-        sa.select(model, *(sa.func.coalesce(sa.func.sum(c), 0) for c in DIRECTIONS.values()))
+        sa.select(RUN.c.model, *(sa.func.coalesce(sa.func.sum(c), 0) for c in DIRECTIONS.values()))
         .select_from(EVENT.join(REMOTE, _TELLING).join(RUN, RUN.c.id == EVENT.c.run_id))
         .where(within)
         .group_by(RUN.c.model)
     )
     return {
-        (direction, str(name)): float(count)
-        for name, *counts in connection.execute(statement)
-        for direction, count in zip(DIRECTIONS, counts, strict=True)
+        (direction, row[0] or ""): float(count)
+        for row in connection.execute(statement)
+        for direction, count in zip(DIRECTIONS, row[1:], strict=True)
     }
 
 
@@ -52,12 +53,13 @@ def wasted(
     """
     found: dict[tuple[str, ...], float] = {}
     for statement in (_with_the_end(within), _behind_the_end(within)):
-        for end, count in connection.execute(statement):
-            found[str(end),] = found.get((str(end),), 0.0) + float(count)
+        for row in connection.execute(statement):
+            cause = (str(row[0]),)
+            found[cause] = found.get(cause, 0.0) + float(row[1])
     return found
 
 
-def _with_the_end(within: sa.ColumnElement[bool]) -> sa.Select[tuple[str, int]]:
+def _with_the_end(within: sa.ColumnElement[bool]) -> sa.Select[Any]:
     theirs = sa.and_(
         REMOTE.c.run_id == EVENT.c.run_id,
         REMOTE.c.attempt == EVENT.c.attempt,
@@ -71,7 +73,7 @@ def _with_the_end(within: sa.ColumnElement[bool]) -> sa.Select[tuple[str, int]]:
     )
 
 
-def _behind_the_end(within: sa.ColumnElement[bool]) -> sa.Select[tuple[str, int]]:
+def _behind_the_end(within: sa.ColumnElement[bool]) -> sa.Select[Any]:
     over = sa.and_(
         ATTEMPT.c.run_id == REMOTE.c.run_id,
         ATTEMPT.c.number == REMOTE.c.attempt,
