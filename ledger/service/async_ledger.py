@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
@@ -203,6 +204,21 @@ class AsyncLedger:
     ) -> dict[str, Any]:
         """See Ledger.cost."""
         return await asyncio.to_thread(self.sync.cost, by=by, since=since, until=until)
+
+    async def policies(
+        self,
+        *,
+        since: Moment = SINCE,
+        until: Moment | None = None,
+        endpoint_monthly_usd: Decimal | None = None,
+    ) -> dict[str, Any]:
+        """See Ledger.policies."""
+        return await asyncio.to_thread(
+            self.sync.policies,
+            since=since,
+            until=until,
+            endpoint_monthly_usd=endpoint_monthly_usd,
+        )
 
 
 def _in_own_thread(call: Callable[[], None]) -> Future[None]:

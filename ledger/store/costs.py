@@ -10,7 +10,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.core.alphabet import RemoteKind, State
+from ledger.core.counting import LOOKS, OK, UNCHANGED
 from ledger.core.lifecycle import FINAL
+from ledger.core.pacing.experience import RunClass, class_of
+from ledger.core.pacing.lasting import Lasting, lasted
 from ledger.core.tokens import Tokens
 from ledger.store.facts import ATTEMPT, REMOTE, RUN
 from ledger.store.queries import ACCOUNT
@@ -218,61 +221,94 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def call_seconds(connection: sa.Connection, since: datetime) -> tuple[int, float]:
-    """Looks that were answered since the hour of this time, and the seconds that they took."""
+def look_seconds(connection: sa.Connection, since: datetime) -> tuple[int, float]:
+    """Looks that were answered since this hour, and the seconds that they took."""
     statement = sa.select(
         sa.func.coalesce(sa.func.sum(USAGE.c.calls), 0),
         sa.func.coalesce(sa.func.sum(USAGE.c.latency_seconds), 0.0),
     ).where(
         USAGE.c.hour >= since,
         USAGE.c.operation == "observe",
-        USAGE.c.outcome.in_(("ok", "unchanged")),
+        USAGE.c.outcome.in_((OK, UNCHANGED)),
     )
     calls, seconds = connection.execute(statement).one()
     return int(calls), float(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lasted:
-    """One object that ended: how long upstream worked on it, and how late we noticed, in seconds.
+class Ended:
+    """One upstream object that ended by itself, of a run with a verdict.
 
-    The delay is None where upstream did not say when it ended.
+    `seconds` is how long it took, `delay` how much later we noticed; `looks` are those of the whole
+    run, and stand with its first object alone. The delay is None for what we did not send.
     """
 
+    run_id: int
+    n: int
+    of: RunClass
     seconds: float
     delay: float | None
+    looks: int
 
 
-def durations(connection: sa.Connection, window: Window, *, limit: int) -> Sequence[Lasted]:
-    """The newest objects of the window's runs that upstream ended, at most `limit` of them."""
+def ended_objects(connection: sa.Connection, window: Window, *, limit: int) -> list[Ended]:
+    """The newest objects of the window's runs, at most `limit`, in the order of their runs."""
     statement = (
         sa.select(
-            REMOTE.c.sent_at,
-            REMOTE.c.remote_created_at,
-            REMOTE.c.remote_ended_at,
-            REMOTE.c.observed_at,
+            RUN.c.id,
+            REMOTE.c.n,
+            RUN.c.provider,
+            RUN.c.model,
+            RUN.c.assistant,
+            RUN.c.kind,
+            RUN.c.call_counts,
+            REMOTE.c.observed_status,
+            *_TIMES,
         )
         .select_from(RUN.join(REMOTE, REMOTE.c.run_id == RUN.c.id))
         .where(
             window.condition,
+            RUN.c.finished_at.is_not(None),
             REMOTE.c.kind.in_(COUNTED),
-            REMOTE.c.observed_status.in_([s.value for s in sorted(FINAL)]),
             REMOTE.c.observed_at.is_not(None),
         )
-        .order_by(RUN.c.created_at.desc(), RUN.c.id.desc(), REMOTE.c.n)
+        .order_by(RUN.c.created_at.desc(), RUN.c.id.desc(), REMOTE.c.n.desc())
         .limit(limit)
     )
-    found = (_lasted(*row) for row in connection.execute(statement))
-    return [one for one in found if one is not None]
+    found: list[Ended] = []
+    before: int | None = None
+    for row in reversed(connection.execute(statement).all()):
+        one = _ended(row, first=row.id != before)
+        if one is not None:
+            found.append(one)
+            before = row.id
+    return found
 
 
-def _lasted(
-    sent: datetime | None, begun: datetime | None, ended: datetime | None, noticed: datetime
-) -> Lasted | None:
-    """Upstream's own clock for both ends where it gives both; else ours for both."""
-    delay = None if ended is None else max((noticed - ended).total_seconds(), 0.0)
-    if begun is not None and ended is not None:
-        return Lasted(seconds=max((ended - begun).total_seconds(), 0.0), delay=delay)
-    if sent is None:
+_TIMES: Final = (
+    REMOTE.c.round,
+    REMOTE.c.sent_at,
+    REMOTE.c.live_at,
+    REMOTE.c.observed_at,
+    REMOTE.c.remote_created_at,
+    REMOTE.c.remote_ended_at,
+)
+
+
+def _ended(row: Any, *, first: bool) -> Ended | None:
+    times = {column.name: getattr(row, column.name) for column in _TIMES}
+    seconds = lasted(Lasting(status=row.observed_status, **times))
+    if seconds is None:
         return None
-    return Lasted(seconds=max((noticed - sent).total_seconds(), 0.0), delay=delay)
+    delay = None
+    if row.sent_at is not None:
+        delay = max((row.observed_at - row.sent_at).total_seconds() - seconds, 0.0)
+    looks = [n for name, n in row.call_counts.items() if name.partition(".")[0] in LOOKS]
+    return Ended(
+        run_id=row.id,
+        n=row.n,
+        of=class_of(row.provider, row.model, row.assistant, row.kind),
+        seconds=max(seconds, 0.0),
+        delay=delay,
+        looks=sum(looks) if first else 0,
+    )

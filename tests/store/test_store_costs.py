@@ -19,7 +19,7 @@ from ledger.core.prices import parse_prices
 from ledger.errors import InvalidInput
 from ledger.service import cost
 from ledger.service.cost import cost_report, judge_by
-from ledger.store.costs import Window, count_calls, count_runs, count_tokens, durations
+from ledger.store.costs import Window, count_calls, count_runs, count_tokens, ended_objects
 from ledger.store.records import Decision, Guard, Written
 
 PRICES = parse_prices("[models]\ngpt-a = { input = 1, cached_input = 0.1, output = 10 }", "test")
@@ -227,9 +227,9 @@ def test_other_groups_are_refused(by: str) -> None:
         lambda c: count_runs(c, Window(since=later(1), until=later(2)), "tag:team", limit=10),
         lambda c: count_calls(c, Window(since=later(1)), "profile"),
         lambda c: count_tokens(c, Window(since=later(1)), "model"),
-        lambda c: durations(c, Window(since=later(1)), limit=10),
+        lambda c: ended_objects(c, Window(since=later(1)), limit=10),
     ],
-    ids=["runs", "calls", "tokens", "durations"],
+    ids=["runs", "calls", "tokens", "objects"],
 )
 def test_a_window_is_found_by_its_index(bench: Bench, query: Any) -> None:
     """The runs before it are not touched, nor are other runs' objects."""
