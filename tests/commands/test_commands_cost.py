@@ -108,3 +108,26 @@ def test_mistakes_are_said(
     assert code == said.code
     assert words in said.err
     assert_clear(said)
+
+
+def test_polling_or_webhooks(spent: CommandLine) -> None:
+    """Every format; a price and an endpoint's cost name a number of runs."""
+    rows = [json.loads(line) for line in spent("cost", "--policies", "-o", "ndjson").lines]
+    report = spent("cost", "--policies", "-o", "json").json
+    said = spent("cost", "--policies", "--claims", "--endpoint-monthly-usd", "20")
+
+    assert rows == report["policies"]
+    assert "spent" == rows[-1]["policy"]
+    assert spent("cost", "--policies", "-o", "name").lines == [row["policy"] for row in rows]
+    assert "never on price alone" in said.out
+    assert "10,000,000 calls at that price are $1,500.00, not $1.50" in said.out
+    assert "claim" not in spent("cost", "--policies").out
+
+
+@pytest.mark.parametrize("amount", ["x", "-1", "nan", "1e9"])
+def test_an_endpoint_costs_an_amount(runward: CommandLine, amount: str) -> None:
+    """In dollars, within bounds."""
+    said = runward("cost", "--policies", "--endpoint-monthly-usd", amount)
+
+    assert 2 == said.code
+    assert_clear(said)
