@@ -26,7 +26,7 @@ def rig(make_rig: MakeRig) -> Rig:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed call is repeated after a tenth of the usual time."""
-    shorten(monkeypatch, "START_SECONDS", 0.05)
+    shorten(monkeypatch, "TROUBLE_START_SECONDS", 0.05)
 
 
 @pytest.fixture

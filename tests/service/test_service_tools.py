@@ -269,7 +269,7 @@ def test_a_submit_in_doubt_is_read_before_it_is_repeated(
 ) -> None:
     """Outputs whose submission is unclear, or refused in whatever words, go out again only while
     upstream still asks for them: the read decides, not the reply."""
-    shorten(monkeypatch, "RESEND_SECONDS", 0.2)
+    shorten(monkeypatch, "RESEND_SECONDS", 0.01)
 
     @tool(idempotent=False)
     def lookup(query: str) -> str:

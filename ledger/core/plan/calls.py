@@ -88,7 +88,7 @@ def _submission(calls: Sequence[ToolCall], remote: Remote, context: Context) -> 
     sent = [call.sent_at for call in pending if call.sent_at is not None]
     if not sent:
         return at_once(Submit(remote.n, numbers), "submit outputs", context)
-    read_since = context.look.last is not None and context.look.last > max(sent)
+    read_since = context.look.seen is not None and context.look.seen > max(sent)
     if read_since and context.now >= later(max(sent), RESEND_SECONDS):
         return Submit(remote.n, numbers)
     return when_due(Observe(remote.n), "was the submit taken?", context)
