@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
+from ledger.core.pacing.density import Density
 from ledger.core.pacing.experience import Experience, RunClass
 from ledger.core.pacing.policies import BACKOFF, COVERED, Pace
 from ledger.core.pacing.rehearsal import looks
@@ -23,7 +24,7 @@ MONTH_SECONDS: Final = 2_629_746
 """A twelfth of the mean year."""
 FOLK_RUNS: Final = 50
 """From so many concurrent runs, it is said, webhooks pay."""
-RELEARN_RUNS: Final = 50
+RELEARN_RUNS: Final = 200
 """In a replay, what is known is made anew after so many runs, as a life does once a minute."""
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -35,6 +36,10 @@ class Lasted:
     of: RunClass
     place: tuple[int, int]
     seconds: float
+
+
+Experienced: TypeAlias = Sequence[tuple[Lasted, Density | None]]
+"""Objects, each with what was known of its class when it began."""
 
 
 @record
@@ -83,8 +88,20 @@ def steady(durations: Sequence[float], interval: float) -> Figures:
     return figures(delays, runs=len(durations), calls=sum(made))
 
 
-def learned(objects: Sequence[Lasted], worth: float) -> Figures:
-    """The learned policy, beginning with nothing: each run is paced by what ended before it."""
+def experienced(objects: Sequence[Lasted]) -> Experienced:
+    """Each object with what was known of its class when it began: of those before it, from
+    nothing on."""
+    experience = Experience()
+    found: list[tuple[Lasted, Density | None]] = []
+    for number, one in enumerate(objects):
+        known = experience.known(one.of, _EPOCH + timedelta(minutes=number // RELEARN_RUNS))
+        found.append((one, known.density if known else None))
+        experience.ended(one.of, one.place, one.seconds)
+    return found
+
+
+def learned(objects: Experienced, worth: float) -> Figures:
+    """The learned policy: each run is paced by what ended before it."""
     calls, delays = 0, []
     for one, pace in _paced(objects, worth, BACKOFF):
         ages = looks(pace, one.seconds)
@@ -93,9 +110,7 @@ def learned(objects: Sequence[Lasted], worth: float) -> Figures:
     return figures(delays, runs=len(objects), calls=calls)
 
 
-def webhooks(
-    objects: Sequence[Lasted], worth: float, *, missed: float, after_seconds: float
-) -> Figures:
+def webhooks(objects: Experienced, worth: float, *, missed: float, after_seconds: float) -> Figures:
     """Deliveries `after_seconds` late, of which a share is `missed`, with the safety looks beside
     them that the learned policy makes for that share."""
     calls, delays = 0.0, []
@@ -111,23 +126,16 @@ def webhooks(
     return figures(delays, runs=len(objects), calls=calls)
 
 
-def _paced(
-    objects: Sequence[Lasted], worth: float, otherwise: Pace
-) -> Iterable[tuple[Lasted, Pace]]:
-    """Each object with the pace that was known for its class when it began."""
-    experience = Experience()
-    made: dict[RunClass, tuple[object, Schedule]] = {}
-    for number, one in enumerate(objects):
-        now = _EPOCH + timedelta(minutes=number // RELEARN_RUNS)
-        known = experience.known(one.of, now)
-        pace = otherwise
-        if known is not None:
-            kept = made.get(known.of)
-            if kept is None or kept[0] is not known.density:
-                kept = made[known.of] = (known.density, schedule_of(known.density, worth))
-            pace = kept[1]
-        yield one, pace
-        experience.ended(one.of, one.place, one.seconds)
+def _paced(objects: Experienced, worth: float, otherwise: Pace) -> Iterable[tuple[Lasted, Pace]]:
+    """Each object with its pace; the densities live as long as `objects`, so do their ids."""
+    made: dict[int, Schedule] = {}
+    for one, density in objects:
+        if density is None:
+            yield one, otherwise
+            continue
+        if id(density) not in made:
+            made[id(density)] = schedule_of(density, worth)
+        yield one, made[id(density)]
 
 
 def monthly_usd(saved_per_second: float, call_price: Decimal, runs: int) -> Decimal:

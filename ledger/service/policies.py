@@ -19,6 +19,7 @@ from ledger.core.comparing import (
     Figures,
     Lasted,
     break_even,
+    experienced,
     figures,
     learned,
     monthly_usd,
@@ -34,7 +35,7 @@ from ledger.store.webhook_stats import delays, receipts
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-OBJECTS_MAX: Final = 5_000
+OBJECTS_MAX: Final = 2_000
 """So many of the newest objects are played through the policies."""
 MISSES_BEFORE: Final = (1, 100)
 """Deliveries lost before any was counted, as the learned policy has it: one of a hundred."""
@@ -125,7 +126,9 @@ class _Row:
 
 def _rows(found: Sequence[Ended], measured: _Measured, terms: Terms) -> list[_Row]:
     durations = [one.seconds for one in found]
-    objects = [Lasted(of=one.of, place=(one.run_id, one.n), seconds=one.seconds) for one in found]
+    objects = experienced(
+        [Lasted(of=one.of, place=(one.run_id, one.n), seconds=one.seconds) for one in found]
+    )
     tight = TIGHT_SECONDS + (measured.round_trip or 0.0)
     after = WEBHOOK_SECONDS if measured.after is None else measured.after
     assumed = "" if measured.ends else "; misses assumed"

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from ledger.core.comparing import (
     MONTH_SECONDS,
+    Experienced,
     Figures,
     Lasted,
     break_even,
+    experienced,
     figures,
     learned,
     monthly_usd,
@@ -32,6 +34,11 @@ def objects(durations: list[float]) -> list[Lasted]:
     return [
         Lasted(of=CLASS, place=(n, 1), seconds=seconds) for n, seconds in enumerate(durations, 1)
     ]
+
+
+def known(durations: list[float]) -> Experienced:
+    """The same, each with what the ones before it tell."""
+    return experienced(objects(durations))
 
 
 def test_a_steady_loop() -> None:
@@ -59,7 +66,7 @@ def test_the_learned_policy_begins_as_the_backoff() -> None:
     """Nothing is known of the first runs of a class."""
     durations = [40.0, 41.0, 42.0, 43.0, 44.0]
     played = rehearse(durations, BACKOFF)
-    found = learned(objects(durations), 10.0)
+    found = learned(known(durations), 10.0)
 
     assert (played.calls, pytest.approx(played.mean)) == (found.calls, found.mean)
 
@@ -69,7 +76,7 @@ def test_the_learned_policy_learns_from_what_came_before() -> None:
     rng = random.Random(7)
     durations = [rng.gauss(60.0, 1.0) for _ in range(300)]
     played = rehearse(durations, BACKOFF)
-    found = learned(objects(durations), 10.0)
+    found = learned(known(durations), 10.0)
 
     assert found.calls < played.calls / 2
     assert found.mean < played.mean
@@ -77,21 +84,21 @@ def test_the_learned_policy_learns_from_what_came_before() -> None:
 
 def test_webhooks_that_all_come_cost_one_read_and_the_safety_looks() -> None:
     """Runs of 2 s are told of before the first safety look at 5 s."""
-    found = webhooks(objects([2.0, 2.0]), 10.0, missed=0.0, after_seconds=0.6)
+    found = webhooks(known([2.0, 2.0]), 10.0, missed=0.0, after_seconds=0.6)
 
     assert (1.0, pytest.approx(0.6), pytest.approx(0.6)) == (found.calls, found.mean, found.p99)
 
 
 def test_webhooks_that_never_come_are_the_safety_looks() -> None:
     """5 s, then 15 s: found at 5, 5 and 15 s."""
-    found = webhooks(objects([2.0, 5.0, 9.0]), 10.0, missed=1.0, after_seconds=0.6)
+    found = webhooks(known([2.0, 5.0, 9.0]), 10.0, missed=1.0, after_seconds=0.6)
 
     assert (pytest.approx(4 / 3), pytest.approx(3.0)) == (found.calls, found.mean)
 
 
 def test_a_share_of_misses_counts_as_that_share() -> None:
     """A tenth of the runs waits for the safety look; the 95th of a hundred is one of them."""
-    found = webhooks(objects([2.0]), 10.0, missed=0.1, after_seconds=0.5)
+    found = webhooks(known([2.0]), 10.0, missed=0.1, after_seconds=0.5)
 
     assert (pytest.approx(0.9 * 0.5 + 0.1 * 3.0), pytest.approx(0.5), pytest.approx(3.0)) == (
         found.mean, found.p50, found.p95
@@ -100,7 +107,7 @@ def test_a_share_of_misses_counts_as_that_share() -> None:
 
 def test_a_safety_look_may_come_before_its_delivery() -> None:
     """Ended at 4.9 s, looked at at 5 s, told at 5.5 s: the delivery brings nothing new."""
-    found = webhooks(objects([4.9]), 10.0, missed=0.0, after_seconds=0.6)
+    found = webhooks(known([4.9]), 10.0, missed=0.0, after_seconds=0.6)
 
     assert (1.0, pytest.approx(0.1)) == (found.calls, found.mean)
 
@@ -109,8 +116,8 @@ def test_a_safety_look_may_come_before_its_delivery() -> None:
 def test_every_replay_is_finite(durations: list[float], missed: float) -> None:
     """At least one call a run, no delay that is negative."""
     for found in (
-        learned(objects(durations), 10.0),
-        webhooks(objects(durations), 10.0, missed=missed, after_seconds=0.6),
+        learned(known(durations), 10.0),
+        webhooks(known(durations), 10.0, missed=missed, after_seconds=0.6),
         steady(durations, 2.5),
     ):
         assert len(durations) == found.runs
@@ -141,7 +148,7 @@ def test_from_how_many_runs_an_endpoint_pays() -> None:
 
 def test_figures_are_compared_by_value() -> None:
     """The same durations give the same figures."""
-    once, again = (learned(objects([3.0, 30.0, 300.0] * 5), 10.0) for _ in range(2))
+    once, again = (learned(known([3.0, 30.0, 300.0] * 5), 10.0) for _ in range(2))
 
     assert isinstance(once, Figures)
     assert once == again
