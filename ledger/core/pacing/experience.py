@@ -19,9 +19,9 @@ from ledger.errors import InvalidInput
 RunClass: TypeAlias = tuple[str, ...]
 Place: TypeAlias = tuple[int, int]
 """A run's id and the number of its remote; in the order in which runs were begun."""
-KEPT: Final = 600
+KEPT: Final = 300
 """Runs of a class that are remembered; older ones weigh nothing any more."""
-HALF_RUNS: Final = 150.0
+HALF_RUNS: Final = 60.0
 """After so many newer runs of its class a run weighs half: models and loads change."""
 ENOUGH: Final = 5
 """Below so many runs of a class that says more than the provider, nothing is known of it."""

@@ -21,6 +21,7 @@ class Rehearsed:
     p50: float
     p95: float
     p99: float
+    p999: float
     most: float
 
 
@@ -58,5 +59,6 @@ def summed(delays: Sequence[float], *, calls: int) -> Rehearsed:
         p50=quantile(0.5),
         p95=quantile(0.95),
         p99=quantile(0.99),
+        p999=quantile(0.999),
         most=ordered[-1],
     )
