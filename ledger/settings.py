@@ -6,6 +6,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -170,6 +171,12 @@ class Settings(BaseSettings):
     tools: str | None = None
     redact: str | None = None
     seal_seconds: float = Field(default=60.0, ge=1.0, le=86_400.0)
+    prices: Path | None = None
+    """A price table of your own, over the one that comes with the program."""
+    call_price_usd: Decimal = Field(default=Decimal(0), ge=0, le=1_000)
+    """What one call costs. No price for a status call is published, so it is nothing."""
+    endpoint_monthly_usd: Decimal | None = Field(default=None, ge=0, le=1_000_000)
+    """What it costs to keep a webhook endpoint for a month."""
     poison_deaths: int = Field(default=3, ge=1, le=100)
     shutdown_grace_seconds: float = Field(default=25.0, ge=0.0, le=600.0)
     host: str = Field(default="127.0.0.1", min_length=1, max_length=255)

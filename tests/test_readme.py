@@ -67,6 +67,15 @@ def test_the_shell_line_gives_it_too(shell: dict[str, str], tmp_path: Path) -> N
     assert "4" == done.stdout.strip()
 
 
+def test_the_costs_are_shown(shell: dict[str, str], tmp_path: Path) -> None:
+    """Of the run that the lines before submit: its group, and what each policy would have cost."""
+    done = run(["bash", "-ec", RUNWARD + block("cost")], shell, tmp_path)
+    lines = [line.split() for line in done.stdout.splitlines()]
+
+    assert ["risk", "1", "1"] in [words[:3] for words in lines]
+    assert {"backoff", "learned", "webhooks", "spent"} <= {words[0] for words in lines if words}
+
+
 def test_the_handler_is_told(shell: dict[str, str], tmp_path: Path) -> None:
     """By the wait that drives."""
     done = run([sys.executable, "-c", block("handler")], shell, tmp_path)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ledger.commands import (
+    cost,
     daemon,
     database,
     demo,
@@ -58,7 +59,19 @@ def flags(
     log_plainly(level)
 
 
-for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, health, demo):
+for module in (
+    submit,
+    runs,
+    settling,
+    inspecting,
+    proving,
+    daemon,
+    serving,
+    cost,
+    doctor,
+    health,
+    demo,
+):
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(outbound.app, name="outbound")

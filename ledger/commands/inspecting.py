@@ -29,7 +29,7 @@ EVENT_COLUMNS = (
 SHOW_FIRST = (
     "id", "key", "status", "provider", "model", "attempts", "needs_attention", "error_code",
     "error_origin", "error_message", "created_at", "started_at", "finished_at", "deadline_at",
-    "usage", "output_text",
+    "usage", "calls", "call_counts", "output_text",
 )  # fmt: skip
 
 

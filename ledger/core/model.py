@@ -64,6 +64,9 @@ class Run:
     error_origin: ErrorOrigin | None = None
     error_message: str | None = None
     usage: Mapping[str, object] | None = None
+    calls: int = 0
+    call_counts: Mapping[str, int] = field(default_factory=dict)
+    """All upstream calls over all attempts, by `operation.outcome`; see core/counting."""
     result: int | None = None
     created_at: datetime
     started_at: datetime | None = None
@@ -129,6 +132,12 @@ class Remote:
     readable_until: datetime | None = None
     doubted_at: datetime | None = None
     request_id: str | None = None
+    usage: Mapping[str, object] | None = None
+    """What it used, in upstream's words; the three numbers below are taken from it."""
+    tokens_in: int | None = None
+    tokens_cached: int | None = None
+    tokens_out: int | None = None
+    usage_at: datetime | None = None
 
 
 @record

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from ledger.core.alphabet import OnUnknownOutcome
+from ledger.core.counting import Spent
 from ledger.core.pacing import Look
 
 CANCEL_SECONDS: Final = 120.0
@@ -57,6 +58,8 @@ class Context:
     life: str
     tools: Mapping[str, ToolSpec]
     look: Look
+    spent: Spent = ()
+    """Calls that are not written yet, among them the one whose outcome is being decided on."""
     refused: bool = False
     """Upstream refuses this life's credential, and no call gets through."""
 

@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,9 +16,11 @@ from ledger.core.anchor import Anchor
 from ledger.core.model import Run
 from ledger.core.passing_on import Notice
 from ledger.core.restart_plan import RestartPlan
+from ledger.service.cost import SINCE
 from ledger.service.handlers import TIMEOUT_SECONDS, Handler
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
+from ledger.service.reporting import Moment
 from ledger.store.verify import Verified
 
 
@@ -199,6 +202,27 @@ class AsyncLedger:
     ) -> Verified:
         """See Ledger.verify."""
         return await asyncio.to_thread(self.sync.verify, runs, anchors=anchors)
+
+    async def cost(
+        self, *, by: str | None = None, since: Moment = SINCE, until: Moment | None = None
+    ) -> dict[str, Any]:
+        """See Ledger.cost."""
+        return await asyncio.to_thread(self.sync.cost, by=by, since=since, until=until)
+
+    async def policies(
+        self,
+        *,
+        since: Moment = SINCE,
+        until: Moment | None = None,
+        endpoint_monthly_usd: Decimal | None = None,
+    ) -> dict[str, Any]:
+        """See Ledger.policies."""
+        return await asyncio.to_thread(
+            self.sync.policies,
+            since=since,
+            until=until,
+            endpoint_monthly_usd=endpoint_monthly_usd,
+        )
 
 
 def _in_own_thread(call: Callable[[], None]) -> Future[None]:

@@ -56,6 +56,8 @@ class Commits:
         result = await self._persist(decision)
         if isinstance(result, Written):
             before, entry.facts = entry.facts, result.facts
+            if entry.facts.run.calls != before.run.calls:
+                entry.spent = ()
             tell_change(before, entry.facts, self._heart.life.id)
             for run_id in result.woken:
                 self.on_woken(run_id)

@@ -13,6 +13,7 @@ from typing import Final
 
 from ledger.clock import monotonic
 from ledger.core.alphabet import Source
+from ledger.core.counting import OK, spend
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
@@ -47,7 +48,7 @@ from ledger.service.perform import hidden, perform, source_of
 from ledger.service.telling import tell_call
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
-from ledger.service.usage import Usage
+from ledger.service.usage import Call, Usage
 from ledger.store.claims import still_owned
 from ledger.store.queries import one, payloads_of
 from ledger.store.records import LaneBusy, Rejected, Stale, Written
@@ -88,13 +89,14 @@ class Driver:
         self.on_account_back: Callable[[int], None] = ignore
         self._tools = ToolRunner(toolbox, self.read_payloads, store.snapshot)
 
-    def context(self, entry: Entry) -> Context:
-        """Who decides, now."""
+    def context(self, entry: Entry, call: Call | None = None) -> Context:
+        """Who decides, now. `call` is the one whose outcome is decided on, if it is one."""
         return Context(
             now=self._clock(),
             life=self._heart.life.id,
             tools=self._toolbox.specs,
             look=entry.look,
+            spent=spend(entry.spent, call.name(news=True)) if call else entry.spent,
             refused=self._accounts.refused(entry.facts.run.account_id),
         )
 
@@ -147,8 +149,8 @@ class Driver:
         started = monotonic()
         if isinstance(step, RunTools):
             return await self._run_tools(entry, step, started)
-        outcome = await self._call(entry, step, started)
-        kept = await self._decide(entry, outcome, source_of(step, entry.look))
+        outcome, call = await self._call(entry, step, started)
+        kept = await self._decide(entry, outcome, source_of(step, entry.look), call)
         await self._accounts.write_marks(self._writer, self._clock())
         return kept
 
@@ -191,14 +193,14 @@ class Driver:
             case Stale():
                 return False
 
-    async def _call(self, entry: Entry, step: Step, started: float) -> Outcome:
-        """Make the step's call; every failure is an outcome."""
+    async def _call(self, entry: Entry, step: Step, started: float) -> tuple[Outcome, Call | None]:
+        """Make the step's call; every failure is an outcome. No call is one that was not sent."""
         facts = entry.facts
         n = getattr(step, "n", 0)
         operation = type(step).__name__.lower()
         if isinstance(step, EFFECTS) and not await self._fresh(entry, started):
             late = LocalLimit("ownership could not be confirmed just before the call")
-            return Failed.of(n, operation, late)
+            return Failed.of(n, operation, late), None
         try:
             account = self._accounts.records[facts.run.account_id]
             provider = self._accounts.provider(account)
@@ -212,18 +214,17 @@ class Driver:
         except DatabaseError as away:
             # All reading comes before the call: nothing was sent.
             unread = LocalLimit(f"what to send could not be read: {away.message}")
-            return Failed.of(n, operation, unread)
+            return Failed.of(n, operation, unread), None
         except MissingCredential as missing:
             error = AuthenticationRefused(missing.message)
             outcome = Failed.of(n, operation, error)
-        name = type(error).__name__ if error else "ok"
+        name = type(error).__name__ if error else OK
         now = self._clock()
-        seconds = monotonic() - started
-        self.usage.count(now, facts.run.account_id, operation, name, seconds)
-        tell_call(facts, step, name, seconds, self._heart.life.id)
+        call = Call(operation, name, monotonic() - started)
+        tell_call(facts, step, name, call.seconds, self._heart.life.id)
         if self._accounts.mind(facts.run.account_id, error, now, self._rng):
             self.on_account_back(facts.run.account_id)
-        return outcome
+        return outcome, call
 
     async def _fresh(self, entry: Entry, armed: float) -> bool:
         """Whether the fenced commit is young enough for an effect, or has been confirmed again."""
@@ -237,15 +238,20 @@ class Driver:
         except DatabaseError:
             return False
 
-    async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
+    async def _decide(
+        self, entry: Entry, outcome: Outcome, source: Source, call: Call | None = None
+    ) -> bool:
         """Take an outcome in. False when the run is not ours any more."""
-        context, before = self.context(entry), entry.facts
+        context, before = self.context(entry, call), entry.facts
 
         def make(facts: Facts) -> Change:
             return decide(facts, outcome, context, source=source)
 
         change = make(entry.facts)
         written = not change.empty
+        if call is not None:
+            entry.spent = spend(entry.spent, call.name(news=written))
+            self.usage.add(context.now, before.run.account_id, call, news=written)
         if written:
             # Writes that are not executed under ownership did not happen: nothing is learned.
             after = after_writes(outcome, context, source) if change.writes else None
@@ -306,13 +312,13 @@ class Driver:
         return all(kept)
 
     async def flush(self, entry: Entry) -> None:
-        """Write the looks that so far stand in memory alone."""
+        """Write the looks and calls that so far stand in memory alone."""
         context = self.context(entry)
 
         def make(facts: Facts) -> Change:
             return flush_looks(facts, context)
 
-        if entry.look.count:
+        if entry.look.count or entry.spent:
             await self.commits.commit(entry, make(entry.facts), make, evidence=None)
             entry.look = replace(entry.look, count=0, first=None)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ledger.clock import boottime
+from ledger.core.counting import Spent
 from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
 from ledger.core.pacing import Look, after_failure, trouble_is_news
@@ -29,6 +30,8 @@ class Entry:
     due: datetime
     busy: bool = False
     touched: bool = False
+    spent: Spent = ()
+    """Calls that are not written yet."""
 
 
 class Agenda:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from ledger.clock import monotonic, utcnow
+from ledger.core.prices import Prices
+from ledger.core.tokens import Tokens
 from ledger.store.metrics import Counts, Gauges, Mark, Tally, gauges, tally
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 CACHE_SECONDS: Final = 10.0
 ERROR_CODES_MAX: Final = 50
+MODELS_MAX: Final = 50
 OTHER: Final = "other"
 
 
@@ -27,6 +30,8 @@ class Numbers:
 
     total: Tally
     now: Gauges
+    cost_usd: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    """By model, of those whose price is known."""
 
 
 class Measure:
@@ -38,11 +43,13 @@ class Measure:
         *,
         clock: Callable[[], float] = monotonic,
         wall: Callable[[], datetime] = utcnow,
+        prices: Prices | None = None,
     ) -> None:
-        self._store, self._clock, self._wall = store, clock, wall
+        self._store, self._clock, self._wall, self._prices = store, clock, wall, prices
         self._lock = threading.Lock()
         self._mark, self._total = Mark(), Tally()
         self._codes: set[str] = {""}
+        self._models: set[str] = {""}
         self._kept: tuple[float, Numbers] | None = None
 
     def read(self) -> Numbers:
@@ -60,7 +67,7 @@ class Measure:
 
         (since, self._mark), standing = self._store.read(ask)
         self._add(since)
-        return Numbers(self._total, standing)
+        return Numbers(self._total, standing, self._cost())
 
     def _add(self, since: Tally) -> None:
         """A new tally each time: the old one may be in somebody's hands."""
@@ -70,6 +77,8 @@ class Measure:
             finished=_sum(total.finished, self._bounded(since.finished)),
             restarts=_sum(total.restarts, since.restarts),
             lag=_sum_lag(total.lag, since.lag),
+            tokens=_sum(total.tokens, self._of_models(since.tokens)),
+            wasted=_sum(total.wasted, since.wasted),
         )
 
     def _bounded(self, finished: Counts) -> Counts:
@@ -83,6 +92,30 @@ class Measure:
             named = (provider, outcome, code if code in self._codes else OTHER)
             bounded[named] = bounded.get(named, 0) + count
         return bounded
+
+    def _of_models(self, tokens: Counts) -> Counts:
+        """The first fifty models keep their names: those of requests may be any text."""
+        bounded: Counts = {}
+        for (direction, model), count in sorted(tokens.items(), key=lambda item: -item[1]):
+            if model not in self._models and len(self._models) <= MODELS_MAX:
+                self._models.add(model)
+            named = (direction, model if model in self._models else OTHER)
+            bounded[named] = bounded.get(named, 0) + count
+        return bounded
+
+    def _cost(self) -> Mapping[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {}
+        tokens = self._total.tokens
+        for model in {model for _, model in tokens} if self._prices else ():
+            used = Tokens(
+                input=int(tokens.get(("input", model), 0)),
+                cached=int(tokens.get(("cached_input", model), 0)),
+                output=int(tokens.get(("output", model), 0)),
+            )
+            cost = self._prices.cost(model, used) if self._prices else None
+            if cost is not None:
+                found[model,] = float(cost)
+        return found
 
 
 def _sum(one: Counts, other: Counts) -> Counts:

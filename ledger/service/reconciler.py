@@ -256,7 +256,8 @@ class Reconciler:
     async def _flush(self, now: datetime) -> None:
         """Write what stands in memory alone: looks without news, calls made."""
         await self._chores.tidy(now)
-        waiting = [e for e in self.holdings.agenda.entries.values() if e.look.count and not e.busy]
+        entries = self.holdings.agenda.entries.values()
+        waiting = [e for e in entries if (e.look.count or e.spent) and not e.busy]
         await asyncio.gather(*(self.driver.flush(entry) for entry in waiting))
 
     def _mind_clock(self, now: datetime) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ledger.core.decide.usage import usage_of
 from ledger.core.following import Next, Surroundings
 from ledger.core.model import Attempt, Facts, Remote, Run, ToolCall
 from ledger.core.restart_plan import RestartPlan
@@ -34,6 +35,7 @@ def run_summary(run: Run) -> dict[str, Any]:
         "error_origin": _text(run.error_origin),
         "error_message": run.error_message,
         "usage": run.usage,
+        "calls": run.calls,
         "created_at": _time(run.created_at),
         "started_at": _time(run.started_at),
         "finished_at": _time(run.finished_at),
@@ -101,11 +103,12 @@ def run_whole(facts: Facts, payloads: Payloads) -> dict[str, Any]:
     return {
         **run_summary(run),
         "policy": run.policy.as_json(),
+        "call_counts": dict(sorted(run.call_counts.items())),
         "upstream": upstream_fields(facts, payloads, request),
         "request": request,
         "output_text": output_text(run.provider, result.body if result else None),
         "result": json_of(result),
-        "attempts_detail": [_attempt(item, payloads) for item in facts.attempts],
+        "attempts_detail": [_attempt(item, facts, payloads) for item in facts.attempts],
         "remotes": [_remote(item) for item in facts.remotes],
         "tool_calls": [_call(item, payloads) for item in facts.calls],
         "owner": facts.owner,
@@ -147,7 +150,7 @@ def upstream_fields(facts: Facts, payloads: Payloads, request: Any) -> dict[str,
     }
 
 
-def _attempt(attempt: Attempt, payloads: Payloads) -> dict[str, Any]:
+def _attempt(attempt: Attempt, facts: Facts, payloads: Payloads) -> dict[str, Any]:
     error = payloads.get(attempt.last_error) if attempt.last_error else None
     return {
         "number": attempt.number,
@@ -159,6 +162,7 @@ def _attempt(attempt: Attempt, payloads: Payloads) -> dict[str, Any]:
         "error_message": attempt.error_message,
         "last_error": json_of(error),
         "last_error_bytes": text_of(error),
+        "usage": usage_of(facts, attempt.number),
     }
 
 
@@ -177,6 +181,7 @@ def _remote(remote: Remote) -> dict[str, Any]:
         "sent_at": _time(remote.sent_at),
         "expires_at": _time(remote.expires_at),
         "request_id": remote.request_id,
+        "usage": remote.usage,
     }
 
 

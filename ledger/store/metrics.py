@@ -19,6 +19,7 @@ from ledger.store.gaps import GAP
 from ledger.store.lives import Lives
 from ledger.store.outbox import OUTBOX
 from ledger.store.queries import EVENT, restarted_by
+from ledger.store.spending import tokens, wasted
 from ledger.store.tally import RECEIPT, USAGE
 
 LAG_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0)
@@ -52,6 +53,8 @@ class Tally:
     finished: Counts = field(default_factory=dict)
     restarts: Counts = field(default_factory=dict)
     lag: dict[str, tuple[list[int], float]] = field(default_factory=dict)
+    tokens: Counts = field(default_factory=dict)
+    wasted: Counts = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +93,8 @@ def tally(connection: sa.Connection, mark: Mark) -> tuple[Tally, Mark]:
             connection, within, EVENT.c.trigger == Trigger.restart, (EVENT.c.source,)
         ),
         lag=_lag(connection, within),
+        tokens=tokens(connection, within),
+        wasted=wasted(connection, within),
     )
     return found, following
 

@@ -41,6 +41,7 @@ class _Numbers(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families."""
         yield from _history(self._numbers)
+        yield from _spending(self._numbers)
         yield from _standing(self._numbers)
         yield from _webhooks(self._numbers)
         yield from _process(self._reconciler)
@@ -68,6 +69,27 @@ def _history(numbers: Numbers) -> Iterator[Metric]:
         counts = zip(ends, accumulate(map(float, buckets)), strict=True)
         lag.add_metric([source], list(counts), seconds)
     yield lag
+
+
+def _spending(numbers: Numbers) -> Iterator[Metric]:
+    yield _counter(
+        "runward_tokens",
+        "Tokens by upstream's count; cached_input is a part of input.",
+        ("direction", "model"),
+        numbers.total.tokens,
+    )
+    yield _counter(
+        "runward_cost_usd",
+        "What those tokens cost; models without a known price are not in here.",
+        ("model",),
+        numbers.cost_usd,
+    )
+    yield _counter(
+        "runward_wasted_tokens",
+        "Tokens of attempts that ended other than completed, by that end.",
+        ("cause",),
+        numbers.total.wasted,
+    )
 
 
 def _standing(numbers: Numbers) -> Iterator[Metric]:

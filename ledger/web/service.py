@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import Request
 
 from ledger.service.metrics import Measure
+from ledger.service.price_list import load_prices
 from ledger.service.tokens import Caller
 from ledger.web.probe import Probe
 
@@ -38,7 +39,8 @@ class Service:
     ) -> None:
         self.ledger, self.loopback, self.read_only = ledger, loopback, read_only
         self.reconciler, self.follow_seconds = reconciler, follow_seconds
-        self.measure, self.probe = Measure(ledger.store), Probe(ledger.store)
+        prices = load_prices(ledger.settings.prices)
+        self.measure, self.probe = Measure(ledger.store, prices=prices), Probe(ledger.store)
         self.draining = False
         self.followers = 0
 

@@ -159,6 +159,7 @@ class Run(BaseModel):
     error_origin: ErrorOrigin | None
     error_message: str | None
     usage: Any
+    calls: int
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -185,6 +186,7 @@ class Attempt(BaseModel):
     error_message: str | None
     last_error: Any
     last_error_bytes: str | None
+    usage: Any
 
 
 class Remote(BaseModel):
@@ -203,6 +205,7 @@ class Remote(BaseModel):
     sent_at: str | None
     expires_at: str | None
     request_id: str | None
+    usage: Any
 
 
 class Call(BaseModel):
@@ -260,6 +263,7 @@ class WholeRun(Run):
     """Everything about one run. `upstream` has every field of a run that upstream names."""
 
     policy: dict[str, Any]
+    call_counts: dict[str, int]
     upstream: dict[str, Any]
     request: Any
     output_text: str | None

@@ -333,6 +333,14 @@ def upgrade() -> None:
             ),
             nullable=True,
         ),
+        sa.Column("calls", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "call_counts",
+            sa.JSON(none_as_null=True).with_variant(
+                postgresql.JSONB(none_as_null=True, astext_type=Text()), "postgresql"
+            ),
+            nullable=False,
+        ),
         sa.Column("result", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
@@ -392,6 +400,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("finished_at IS NOT NULL"),
             postgresql_where=sa.text("finished_at IS NOT NULL"),
         )
+        batch_op.create_index("ix_run_created_at", ["created_at", "id"], unique=False)
         batch_op.create_index("ix_run_state", ["state", "id"], unique=False)
         batch_op.create_index(
             "ix_run_unsealed",
@@ -872,6 +881,21 @@ def upgrade() -> None:
         sa.Column("readable_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("doubted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
+        sa.Column(
+            "usage",
+            sa.JSON(none_as_null=True).with_variant(
+                postgresql.JSONB(none_as_null=True, astext_type=Text()), "postgresql"
+            ),
+            nullable=True,
+        ),
+        sa.Column("tokens_in", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column(
+            "tokens_cached", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.Column(
+            "tokens_out", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.Column("usage_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "kind = 'thread' OR kind = 'message' OR kind = 'thread_run' OR kind = 'response' OR kind = 'agent_turn'",
             name=op.f("ck_remote_kind"),

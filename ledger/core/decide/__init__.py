@@ -11,6 +11,7 @@ from ledger.core.alphabet import (
     Source,
     State,
 )
+from ledger.core.counting import counted
 from ledger.core.decide import calls, creates, missing, observations, results, waiting
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_first, open_remote
@@ -73,7 +74,7 @@ def arm(facts: Facts, step: Step, context: Context) -> Change:
     doing = type(step).__name__.lower()
     # A create needs no mark: it is never simply sent again, so it cannot kill life after life.
     mark = UNDER_WAY if isinstance(step, RunTools | Submit | Cancel) else ""
-    return draft.change(due_at=context.now, why=doing + mark)
+    return counted(draft.change(due_at=context.now, why=doing + mark), context.spent)
 
 
 def decide(
@@ -83,14 +84,14 @@ def decide(
     draft = _draft(facts, context, source)
     _apply(draft, outcome, context)
     draft.note_looks(context.look)
-    return finish(draft, context)
+    return counted(finish(draft, context), context.spent)
 
 
 def flush_looks(facts: Facts, context: Context) -> Change:
-    """Write down the looks that stand in memory alone, without any other news."""
+    """Write down the looks and calls that stand in memory alone, without any other news."""
     draft = _draft(facts, context, Source.poll)
     draft.looked(context.look)
-    return finish(draft, context)
+    return counted(finish(draft, context), context.spent, always=True)
 
 
 def finish(draft: Draft, context: Context) -> Change:

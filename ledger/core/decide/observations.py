@@ -30,6 +30,7 @@ from ledger.core.plan.doubts import doubt_over, doubted
 from ledger.core.plan.tails import rechecking
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.core.steps import Context
+from ledger.core.tokens import tokens_of
 from ledger.errors import DeliveryRefused, QuotaExhausted, ServiceGone
 
 STATES = {str(state): state for state in State}
@@ -75,7 +76,7 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
         return
     if not counted and meaning(seen) in ENDS:
         # What an ended attempt still uses is paid for too.
-        _add_usage(draft, seen)
+        _add_usage(draft, remote.n, seen)
     _tail(draft, remote, seen, fields)
 
 
@@ -203,7 +204,7 @@ def _judge(
 
 def _settle_link(draft: Draft, remote: Remote, seen: Observation) -> None:
     if FAMILIES[draft.run.provider].chained:
-        _add_usage(draft, seen)
+        _add_usage(draft, remote.n, seen)
         draft.set_remote(remote.n, settled=True)
 
 
@@ -215,7 +216,7 @@ def _conclude(
     if empty and doubt(draft, remote, fields):
         return
     draft.set_remote(remote.n, settled=True)
-    _add_usage(draft, seen)
+    _add_usage(draft, remote.n, seen)
     if target == State.completed and family.harvested:
         # It waits for nothing any more but its result: not for its turn, and not for outputs.
         trigger = trigger_towards(draft.run.state, State.in_progress)
@@ -237,9 +238,23 @@ def _conclude(
         flag_empty(draft, remote)
 
 
-def _add_usage(draft: Draft, seen: Observation) -> None:
-    if seen.usage is not None:
-        draft.set_run(usage=add_usage(draft.run.usage, json.loads(seen.usage)))
+def _add_usage(draft: Draft, n: int, seen: Observation) -> None:
+    """To the object that used it, and to the run. An attempt's is that of its objects: it is over,
+    and must not change, when a cancelled or superseded one reports late."""
+    if seen.usage is None:
+        return
+    more = json.loads(seen.usage)
+    draft.set_run(usage=add_usage(draft.run.usage, more))
+    usage = add_usage(draft.remotes[n - 1].usage, more)
+    tokens = tokens_of(usage)
+    draft.set_remote(
+        n,
+        usage=usage,
+        tokens_in=tokens.input if tokens else None,
+        tokens_cached=tokens.cached if tokens else None,
+        tokens_out=tokens.output if tokens else None,
+        usage_at=draft.now,
+    )
 
 
 def _tail(draft: Draft, remote: Remote, seen: Observation, fields: dict[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
+
+from ledger.core.model import Facts
 
 USAGE_MAX: Final = 10**15
 USAGE_DEPTH: Final = 4
@@ -28,3 +31,12 @@ def add_usage(known: Any, more: Any, depth: int = USAGE_DEPTH) -> Any:
 def _counts(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 <= value <= USAGE_MAX
+
+
+def usage_of(facts: Facts, attempt: int) -> Mapping[str, object] | None:
+    """What an attempt used: the sum over its objects, with those that reported after its end."""
+    total = None
+    for remote in facts.remotes:
+        if remote.attempt == attempt:
+            total = add_usage(total, remote.usage)
+    return total

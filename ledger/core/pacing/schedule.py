@@ -134,10 +134,10 @@ def _costs_of_rule(rule: Rule, density: Density, ages: Sequence[float]) -> list[
         for share, at, more in zip(density.mass, rule.looks, rule.looks[1:], strict=False)
     ]
     behind = tuple(accumulate(reversed(looked), initial=0.0))[::-1]
-    costs = []
+    alive, costs = density.alive, []
     for age in ages:
         k = min(bisect_right(rule.edges, age) - 1, BINS - 1)
-        costs.append(max(2.0 * (behind[k] - density.alive[k] * rule.looks_by(age)), 0.0))
+        costs.append(max(2.0 * (behind[k] - alive[k] * rule.looks_by(age)), 0.0))
     return costs
 
 

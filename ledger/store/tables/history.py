@@ -49,6 +49,7 @@ class RunRow(Table, table=True):
             f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_iff_final"
         ),
         sa.Index("ix_run_state", "state", "id"),
+        sa.Index("ix_run_created_at", "created_at", "id"),
         sa.Index(
             "ix_run_attention",
             "id",
@@ -106,6 +107,8 @@ class RunRow(Table, table=True):
     )
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
     usage: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    calls: int = Field(default=0, sa_type=BigId)
+    call_counts: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     result: int | None = None
     created_at: datetime
     started_at: datetime | None = None
@@ -177,6 +180,11 @@ class RemoteRow(Table, table=True):
     readable_until: datetime | None = None
     doubted_at: datetime | None = None
     request_id: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    usage: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    tokens_in: int | None = Field(default=None, sa_type=BigId)
+    tokens_cached: int | None = Field(default=None, sa_type=BigId)
+    tokens_out: int | None = Field(default=None, sa_type=BigId)
+    usage_at: datetime | None = None
 
 
 class ToolCallRow(Table, table=True):

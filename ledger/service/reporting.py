@@ -1,0 +1,91 @@
+"""The part of a Ledger that reports on many runs at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from ledger.clock import utcnow
+from ledger.core.query import read_moment
+from ledger.errors import InvalidInput
+from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
+from ledger.service.paces import pace_of
+from ledger.service.policies import Terms, policies_report
+from ledger.service.price_list import load_prices
+
+if TYPE_CHECKING:
+    from ledger.settings import Settings
+    from ledger.store.costs import Window
+    from ledger.store.store import Store
+
+Moment = datetime | str
+MONEY_MAX: Final = 1_000_000
+
+
+class Reporting:
+    """Reports. Each reads the ledger as it stands."""
+
+    settings: Settings
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+        raise NotImplementedError
+
+    def cost(
+        self, *, by: str | None = None, since: Moment = SINCE, until: Moment | None = None
+    ) -> dict[str, Any]:
+        """What the runs created in a window have cost: calls, tokens, money, and the waste in them.
+
+        `by` is model, profile, provider, kind, state or tag:NAME. `since` and `until` are aware
+        datetimes, ISO dates or ages such as "7d". Money is in USD, as text; what has no price is
+        listed as unknown. Raises InvalidInput, and ConfigurationError for a bad price file.
+        """
+        judged, window = judge_by(by), _window(since, until)
+        prices, per_call = load_prices(self.settings.prices), self.settings.call_price_usd
+        return self.store.read(lambda c: cost_report(c, window, judged, prices, per_call))
+
+    def policies(
+        self,
+        *,
+        since: Moment = SINCE,
+        until: Moment | None = None,
+        endpoint_monthly_usd: Decimal | None = None,
+    ) -> dict[str, Any]:
+        """What the window's runs would have cost in calls and delay under other ways to watch them.
+
+        Played are the durations of the newest objects that upstream ended, `objects_max` of them.
+        Delays are in seconds. `endpoint_monthly_usd` is what a webhook endpoint costs a month, by
+        default that of the settings. Raises InvalidInput.
+        """
+        window = _window(since, until)
+        monthly = self.settings.endpoint_monthly_usd
+        if endpoint_monthly_usd is not None:
+            monthly = judge_money("endpoint_monthly_usd", endpoint_monthly_usd)
+        terms = Terms(
+            worth=pace_of(self.settings, "default").aim.worth,
+            call_price=self.settings.call_price_usd,
+            endpoint_monthly=monthly,
+        )
+        return self.store.read(lambda c: policies_report(c, window, terms))
+
+
+def judge_money(name: str, amount: Decimal | float | str) -> Decimal:
+    """An amount in USD. Raises InvalidInput for what is none, negative, or beyond a million."""
+    try:
+        judged = Decimal(str(amount))
+    except ArithmeticError:
+        judged = Decimal("nan")
+    if not judged.is_finite() or not 0 <= judged <= MONEY_MAX:
+        raise InvalidInput(f"{name}: {amount!s:.40} is no amount in USD, 0 to {MONEY_MAX}")
+    return judged
+
+
+def _window(since: Moment, until: Moment | None) -> Window:
+    now = utcnow()
+
+    def moment(given: Moment) -> datetime:
+        return read_moment(given.isoformat() if isinstance(given, datetime) else given, now)
+
+    return judge_window(moment(since), None if until is None else moment(until))
