@@ -43,6 +43,17 @@ def default_database_url() -> str:
     return f"sqlite:///{folder / 'runs.db'}"
 
 
+class Limits(BaseModel):
+    """How many calls a credential may make, and between whom they are shared fairly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests_per_minute: float | None = Field(default=None, ge=1.0, le=10_000_000.0)
+    """None: what upstream's headers say, else what its refusals leave."""
+    fair_tag: str = Field(default="team", max_length=64)
+    """The values of this tag take turns; runs without it are one flow."""
+
+
 class Profile(BaseModel):
     """Where runs go: base URL, project, and the *name* of the variable that holds the key."""
 
@@ -58,6 +69,8 @@ class Profile(BaseModel):
     """Whether upstream tells us of the ends of this profile's runs."""
     webhook_secret_variable: str | None = Field(default=None, pattern=VARIABLE)
     webhook_secret_file: Path | None = None
+    limits: Limits | None = None
+    """By default those of the whole configuration."""
 
     @model_validator(mode="after")
     def _signed(self) -> Self:
@@ -131,6 +144,7 @@ class Settings(BaseSettings):
     sqs_dead_letter_url: str | None = Field(default=None, pattern=QUEUE_URL, max_length=2_048)
     profiles: dict[str, Profile] = Field(default_factory=dict)
     outbound: dict[str, Outbound] = Field(default_factory=dict)
+    limits: Limits = Field(default_factory=Limits)
     concurrency: int = Field(default=64, ge=1, le=10_000)
     lease_seconds: float = Field(default=30.0, ge=3.0, le=3_600.0)
     settle_seconds: float = Field(default=30.0, ge=0.0, le=3_600.0)
@@ -189,6 +203,10 @@ class Settings(BaseSettings):
             )
         known = ", ".join(sorted({"default", *self.profiles}))
         raise ConfigurationError(f"there is no profile {name!r}", hint=f"the profiles are: {known}")
+
+    def limits_of(self, name: str) -> Limits:
+        """The limits of a profile. Raises ConfigurationError for a name that is none."""
+        return self.profile(name).limits or self.limits
 
     def covered(self) -> frozenset[str]:
         """The profiles whose runs webhooks tell of."""
@@ -251,10 +269,21 @@ def _check_keys(path: Path) -> None:
     _refuse_unknown(content, set(Settings.model_fields), str(path))
     for name, profile in content.get("profiles", {}).items():
         if isinstance(profile, Mapping):
-            _refuse_unknown(profile, set(Profile.model_fields), f"{path}: [profiles.{name}]")
+            place = f"{path}: [profiles.{name}]"
+            _refuse_unknown(profile, set(Profile.model_fields), place)
+            _refuse_unknown_within(profile, "limits", Limits, place.replace("]", ".limits]"))
+    _refuse_unknown_within(content, "limits", Limits, f"{path}: [limits]")
     for name, endpoint in content.get("outbound", {}).items():
         if isinstance(endpoint, Mapping):
             _refuse_unknown(endpoint, set(Outbound.model_fields), f"{path}: [outbound.{name}]")
+
+
+def _refuse_unknown_within(
+    content: Mapping[str, Any], name: str, model: type[BaseModel], place: str
+) -> None:
+    nested = content.get(name)
+    if isinstance(nested, Mapping):
+        _refuse_unknown(nested, set(model.model_fields), place)
 
 
 def _refuse_unknown(content: Mapping[str, Any], known: set[str], place: str) -> None:

@@ -144,12 +144,11 @@ class Budget:
     def wait(self, now: float) -> float:
         """Seconds until the next call may go out: 0 if one may now; always finite."""
         self._advance(now)
-        held = max(self.held_until - now, 0.0)
-        limit = self.limit
-        if limit is None or self._tokens >= 1.0 - NEAR:
-            return held
-        missing = (1.0 - self._tokens) / _rate(limit)
-        return max(held, missing, WAIT_SECONDS_MIN)
+        held, limit = max(self.held_until - now, 0.0), self.limit
+        if limit is not None and self._tokens < 1.0 - NEAR:
+            held = max(held, (1.0 - self._tokens) / _rate(limit))
+        # Never so little that a rounded time comes out as now.
+        return max(held, WAIT_SECONDS_MIN) if held > 0 else 0.0
 
     # Learning.
 

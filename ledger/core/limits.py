@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from ledger.errors import Limits
+
+__all__ = ["LIMIT_MAX", "Limits", "parse_reset", "read_limits"]
 LIMIT_MAX: Final = 10_000_000.0
 """Calls a minute. More is no limit for anybody, and no number that a server means."""
 RESET_SECONDS_MAX: Final = 86_400.0
@@ -20,15 +22,6 @@ TEXT_MAX: Final = 40
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _WHOLE: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one reply said: requests a minute, how many of them are left, seconds until all are."""
-
-    limit: float | None = None
-    remaining: float | None = None
-    reset_seconds: float | None = None
 
 
 def read_limits(get: Callable[[str], str | None]) -> Limits | None:

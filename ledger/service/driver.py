@@ -16,7 +16,15 @@ from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
-from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
+from ledger.core.outcome import (
+    Elapsed,
+    Failed,
+    Observed,
+    Outcome,
+    ToolDone,
+    ToolNotStarted,
+    dump_outcome,
+)
 from ledger.core.plan import next_step
 from ledger.core.plan.tails import ends_at
 from ledger.core.plan.urgency import fetch_by, in_time, last_chance
@@ -37,6 +45,7 @@ from ledger.service.perform import hidden, perform, source_of
 from ledger.service.telling import tell_call
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
+from ledger.service.turns import spend
 from ledger.service.usage import Usage
 from ledger.store.claims import still_owned
 from ledger.store.queries import one, payloads_of
@@ -116,7 +125,12 @@ class Driver:
             return None
         if isinstance(step, EFFECTS) and not self._heart.may_act():
             return now + timedelta(seconds=1)
-        if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
+        if isinstance(step, RunTools):
+            return None
+        if not spend(self._accounts, entry, now):
+            # It waits in line, with those that are due.
+            return now
+        if now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
         paused, by = gate.enter(now, entry.look.failures), fetch_by(entry.facts, entry.look)
@@ -191,6 +205,7 @@ class Driver:
         try:
             account = self._accounts.records[facts.run.account_id]
             provider = self._accounts.provider(account)
+            entry.token = False
             outcome, error = await perform(provider, facts, step, self.read_payloads)
             redaction = self._accounts.redaction
             outcome, error = redaction.outcome(outcome), redaction.error(error)
@@ -210,7 +225,9 @@ class Driver:
         seconds = monotonic() - started
         self.usage.count(now, facts.run.account_id, operation, name, seconds)
         tell_call(facts, step, name, seconds, self._heart.life.id)
-        if self._accounts.mind(facts.run.account_id, error, now, self._rng):
+        said = outcome.observation.limits if isinstance(outcome, Observed) else None
+        account_id, rng = facts.run.account_id, self._rng
+        if self._accounts.mind(account_id, error, now, rng, seconds=seconds, limits=said):
             self.on_account_back(facts.run.account_id)
         return outcome
 
