@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 class Ring(Generic[T]):
-    """First come, first served within a flow; flow after flow in turn. All items cost the same.
+    """The least item first within a flow; flow after flow in turn. All items cost the same.
 
     A flow that begins to wait has its first turn after at most one of each other flow.
     """
 
     def __init__(self) -> None:
-        self._flows: dict[str, deque[T]] = {}
+        self._flows: dict[str, list[T]] = {}
         self._turns: deque[str] = deque()
         self._size = 0
 
@@ -26,26 +27,25 @@ class Ring(Generic[T]):
         """Let an item wait."""
         waiting = self._flows.get(flow)
         if waiting is None:
-            self._flows[flow] = deque((item,))
+            self._flows[flow] = [item]
             self._turns.append(flow)
         else:
-            waiting.append(item)
+            heapq.heappush(waiting, item)
         self._size += 1
 
-    def pop(self) -> T:
-        """The item whose turn it is. Raises IndexError when none waits."""
+    def pop(self) -> tuple[str, T]:
+        """The item whose turn it is, and its flow. Raises IndexError when none waits."""
         flow = self._turns.popleft()
         waiting = self._flows[flow]
-        item = waiting.popleft()
+        item = heapq.heappop(waiting)
         self._size -= 1
         if waiting:
             self._turns.append(flow)
         else:
             del self._flows[flow]
-        return item
+        return flow, item
 
-    def put_back(self, flow: str) -> None:
-        """What was popped did not count: the flow has the next turn again, if it still waits."""
-        if flow in self._flows:
-            self._turns.remove(flow)
-            self._turns.appendleft(flow)
+    def again(self, flow: str) -> None:
+        """What was popped did not count: its flow has the next turn, if it still waits."""
+        if self._turns and self._turns[-1] == flow:
+            self._turns.rotate(1)

@@ -1,4 +1,4 @@
-"""First looks at many runs at once are spread: neither a restart nor the end of an outage is a storm.
+"""First looks at many runs are spread: neither a restart nor the end of an outage is a storm.
 
 Each run's next routine look falls into the interval that it would be looked at in anyhow; of very
 many, about a thousand fall into a second. Few runs do not wait, and neither does what is new, what
@@ -42,5 +42,6 @@ class Spreading:
         self._crowd += 1
         if self._crowd <= AT_ONCE:
             return now
-        seconds = max(CAP_SECONDS, self._crowd / LOOKS_PER_SECOND)
-        return now + timedelta(seconds=spread * seconds)
+        last = max(self._crowd / LOOKS_PER_SECOND, CAP_SECONDS)
+        at = self._since + timedelta(seconds=last - CAP_SECONDS * (1.0 - spread))
+        return max(at, now)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ledger.core.alphabet import RemoteState, State
 from ledger.core.budget import Budget
 from ledger.core.fair import Ring
-from ledger.core.plan.tails import ends_at
+from ledger.core.plan.tails import cancel_over_at, ends_at
 from ledger.core.plan.urgency import LAST_SECONDS, URGENT_SECONDS, fetch_by
 from ledger.service.gates import Gate
 
@@ -88,13 +88,16 @@ class Unlimited:
 def rank_of(entry: Entry, by: datetime | None, gate: Gate, now: datetime) -> Rank:
     """What a due run waits for, from its facts alone; its result may be dropped at `by`.
 
-    Tools may have to be run, which takes no call; not where one was wanting (`waits`).
+    Tools may have to be run, or a cancel to be given up, which takes no call; not where one was
+    wanting (`waits`).
     """
     facts, look = entry.facts, entry.look
     run = facts.run
     if facts.evidence or (now >= run.deadline_at and not run.final):
         return Rank.free
-    if run.state == State.requires_action and not entry.waits:
+    over_at = cancel_over_at(facts)
+    idle = run.state == State.requires_action or (over_at is not None and over_at <= now)
+    if idle and not entry.waits:
         return Rank.free
     if by is not None and (by - now).total_seconds() <= URGENT_SECONDS:
         return Rank.expiring
@@ -355,7 +358,9 @@ def _pop_heap(heap: list[tuple[Any, Item]], planned: Planned) -> Entry | None:
 
 def _pop_ring(ring: Ring[Item], planned: Planned) -> Entry | None:
     while len(ring):
-        entry = planned(*ring.pop())
+        flow, item = ring.pop()
+        entry = planned(*item)
         if entry is not None:
             return entry
+        ring.again(flow)
     return None

@@ -64,21 +64,16 @@ def known_limits(connection: sa.Connection) -> tuple[list[Known], int]:
 def write_known(connection: sa.Connection, known: Sequence[Known]) -> None:
     """Write what a life knows. A later end of the hold, once written, stays."""
     for item in known:
-        held = sa.case(
-            (ACCOUNT.c.held_until > item.held_until, ACCOUNT.c.held_until), else_=item.held_until
-        )
-        statement = (
-            sa.update(ACCOUNT)
-            .where(ACCOUNT.c.id == item.id)
-            .values(
-                limit_seen=item.limit,
-                limit_left=item.left,
-                limit_at=item.limit_at,
-                held_until=ACCOUNT.c.held_until if item.held_until is None else held,
-                breaker=item.breaker,
-            )
-        )
-        connection.execute(statement)
+        values: dict[str, Any] = {
+            "limit_seen": item.limit,
+            "limit_left": item.left,
+            "limit_at": item.limit_at,
+            "breaker": item.breaker,
+        }
+        if item.held_until is not None:
+            longer = (ACCOUNT.c.held_until > item.held_until, ACCOUNT.c.held_until)
+            values["held_until"] = sa.case(longer, else_=item.held_until)
+        connection.execute(sa.update(ACCOUNT).where(ACCOUNT.c.id == item.id).values(values))
 
 
 def add_hours(connection: sa.Connection, rows: Sequence[HourRow]) -> None:
