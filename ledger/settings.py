@@ -259,6 +259,10 @@ def _check_environment() -> None:
     given = {name: name.upper().partition("__")[0] for name in ours}
     unread = [n for n, stem in given.items() if stem not in known and not stem.startswith(APART)]
     _refuse_unknown(dict.fromkeys(unread), known, "environment")
+    prefix = "RUNWARD_LIMITS__"
+    within = [name.upper() for name in ours if name.upper().startswith(prefix)]
+    fields = {f"{prefix}{name.upper()}" for name in Limits.model_fields}
+    _refuse_unknown(dict.fromkeys(within), fields, "environment")
 
 
 def _check_keys(path: Path) -> None:

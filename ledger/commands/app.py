@@ -15,6 +15,7 @@ from ledger.commands import (
     health,
     inbox,
     inspecting,
+    limits,
     outbound,
     proving,
     runs,
@@ -58,7 +59,19 @@ def flags(
     log_plainly(level)
 
 
-for module in (submit, runs, settling, inspecting, proving, daemon, serving, doctor, health, demo):
+for module in (
+    submit,
+    runs,
+    settling,
+    inspecting,
+    proving,
+    daemon,
+    serving,
+    doctor,
+    health,
+    limits,
+    demo,
+):
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(outbound.app, name="outbound")

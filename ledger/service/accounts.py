@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from ledger.clock import utcnow
 from ledger.core.budget import Budget
 from ledger.core.intent import AccountProfile
 from ledger.errors import DatabaseError, Limits, MissingCredential, ObjectMissing, UpstreamError
@@ -22,6 +23,7 @@ from ledger.service.limit_care import write_news
 from ledger.service.redacting import Redaction
 from ledger.settings import Limits as Configured
 from ledger.settings import Settings
+from ledger.store.limits import known_limits
 from ledger.store.queries import accounts as read_accounts
 from ledger.store.store import Store, stop_account
 from ledger.store.writer import Writer
@@ -109,9 +111,13 @@ class Accounts:
         return closed
 
     def learn(self, store: Store) -> None:
-        """Read all accounts of the ledger."""
-        for row in store.read(read_accounts):
+        """Read all accounts of the ledger, and what is known of their limits."""
+        rows, (known, _) = store.read(lambda c: (read_accounts(c), known_limits(c)))
+        for row in rows:
             self.records[row.id] = self.read(row)
+        for item in known:
+            if item.id in self.records:
+                self.budgets.hear(item, self.budget(item.id), utcnow())
 
     def read(self, row: Any) -> AccountRecord:
         """An account as its row has it."""
