@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ledger.errors import DatabaseError
 from ledger.store.limits import (
     HourRow,
     Known,
     add_hours,
-    forget_hours,
     known_limits,
     write_known,
 )
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from ledger.service.turns import Turns
     from ledger.store.store import Store
     from ledger.store.writer import Writer
-
-KEPT_DAYS: Final = 90
-"""So long hours are kept."""
 
 
 async def write_news(accounts: Accounts, writer: Writer, now: datetime) -> None:
@@ -75,21 +71,17 @@ class LimitCare:
             )
             for (hour, account), seen in hours.items()
         ]
-        old = now - timedelta(days=KEPT_DAYS)
         known = [_known(self._accounts, row.account_id, now) for row in rows]
         try:
-            await self._writer.transact(lambda c: _write(c, rows, known, old))
+            await self._writer.transact(lambda c: _write(c, rows, known))
         except DatabaseError:
             budgets.put_back(hours)
             raise
 
 
-def _write(
-    connection: Connection, rows: Sequence[HourRow], known: Sequence[Known | None], old: datetime
-) -> None:
+def _write(connection: Connection, rows: Sequence[HourRow], known: Sequence[Known | None]) -> None:
     add_hours(connection, rows)
     write_known(connection, [item for item in known if item is not None])
-    forget_hours(connection, old)
 
 
 def _known(accounts: Accounts, account_id: int, now: datetime) -> Known | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ledger.core.pacing import CAP_SECONDS
 from ledger.core.plan.urgency import fetch_by
 from ledger.service.gates import Gate
-from ledger.service.turns import Rank, rank_of
+from ledger.service.lines import Rank, rank_of
 
 if TYPE_CHECKING:
     from ledger.service.entry import Entry

@@ -108,6 +108,30 @@ def hours_since(connection: sa.Connection, since: datetime) -> list[HourRow]:
     return [HourRow(**row) for row in connection.execute(statement).mappings()]
 
 
-def forget_hours(connection: sa.Connection, before: datetime) -> None:
-    """Drop what was seen so long ago."""
-    connection.execute(sa.delete(HOURS).where(HOURS.c.hour < before))
+def standing(
+    connection: sa.Connection, since: datetime
+) -> tuple[
+    dict[tuple[str, ...], float], dict[tuple[str, ...], float], dict[tuple[str, ...], float]
+]:
+    """By profile and provider: the limit that upstream named since then, what it said was left, and
+    all seconds that something waited for a call."""
+    by = (ACCOUNT.c.profile, ACCOUNT.c.provider)
+    limits: dict[tuple[str, ...], float] = {}
+    left: dict[tuple[str, ...], float] = {}
+    lowest = sa.select(*by, sa.func.min(ACCOUNT.c.limit_seen), sa.func.min(ACCOUNT.c.limit_left))
+    for profile, provider, limit, remaining in connection.execute(
+        lowest.where(ACCOUNT.c.limit_at >= since).group_by(*by)
+    ):
+        if limit is not None:
+            limits[profile, provider] = limit
+        if remaining is not None:
+            left[profile, provider] = remaining
+    waited = (
+        sa.select(*by, sa.func.sum(HOURS.c.throttled_seconds))
+        .join(HOURS, HOURS.c.account_id == ACCOUNT.c.id)
+        .group_by(*by)
+    )
+    throttled: dict[tuple[str, ...], float] = {}
+    for profile, provider, seconds in connection.execute(waited):
+        throttled[profile, provider] = float(seconds)
+    return limits, left, throttled
