@@ -152,12 +152,6 @@ class Budget:
 
     # Learning.
 
-    def configure(self, configured: float | None, now: float) -> None:
-        """Take a configured limit over."""
-        before = self.limit
-        self.configured = configured
-        self._lowered(before, now)
-
     def divide(self, share: float, now: float) -> None:
         """This life's part is another one now."""
         self._advance(now)

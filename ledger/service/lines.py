@@ -144,8 +144,10 @@ def think_again(facts: Facts, by: datetime | None, now: datetime) -> datetime | 
     at = None if facts.run.final else ends_at(facts, now)
     if by is not None:
         left = (by - now).total_seconds()
-        stage = next((s for s in (URGENT_SECONDS, LAST_SECONDS, VERY_LAST_SECONDS) if s < left), 0)
-        if stage:
+        stage = URGENT_SECONDS
+        if left <= URGENT_SECONDS:
+            stage = LAST_SECONDS if left > LAST_SECONDS else VERY_LAST_SECONDS
+        if left > stage:
             sooner = by - timedelta(seconds=stage)
             at = sooner if at is None else min(at, sooner)
     return at
