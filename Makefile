@@ -55,6 +55,7 @@ bench: $(VENV)/.dev ## measure against the goals: BENCH="--database sqlite"
 	@$(PY) -m benchmarks.webhooks $(BENCH)
 	@$(PY) -m benchmarks.regimes
 	@$(PY) -m benchmarks.polling
+	@$(PY) -m benchmarks.limits
 
 clean: ## remove everything that these targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

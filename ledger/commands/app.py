@@ -16,6 +16,7 @@ from ledger.commands import (
     health,
     inbox,
     inspecting,
+    limits,
     outbound,
     proving,
     runs,
@@ -70,6 +71,7 @@ for module in (
     cost,
     doctor,
     health,
+    limits,
     demo,
 ):
     module.register(app)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ledger.core.alphabet import RemoteKind
 from ledger.core.model import Write
-from ledger.errors import Reply, UpstreamError, leaves
+from ledger.errors import Limits, Reply, UpstreamError, leaves
 
 ERRORS: Final = {error.__name__: error for error in leaves()}
 
@@ -47,6 +47,7 @@ class Observation:
     marker: str | None = None
     request_id: str | None = None
     poll_after_seconds: float | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,8 @@ class ToolNotStarted:
 
 Outcome = Observed | Found | Harvested | Failed | ToolDone | ToolNotStarted | Elapsed
 
+PASSING: Final = "limits"
+"""The field that is not kept: it speaks of the moment of the reply, not of the object."""
 _CLASSES: Final = {
     cls.__name__: cls
     for cls in (
@@ -197,7 +200,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if type(value).__name__ in _CLASSES:
-        pairs = {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+        names = [entry.name for entry in fields(value) if entry.name != PASSING]
+        pairs = {name: _plain(getattr(value, name)) for name in names}
         return {"class": type(value).__name__, "fields": pairs}
     return value
 

@@ -73,6 +73,7 @@ from ledger.errors.ours import (
 from ledger.errors.upstream import (
     AuthenticationRefused,
     ConnectionFailed,
+    Limits,
     LocalLimit,
     MalformedReply,
     NotSent,
@@ -109,6 +110,7 @@ __all__ = [
     "ForkedLedger",
     "InvalidInput",
     "LeaseLost",
+    "Limits",
     "LocalLimit",
     "MalformedReply",
     "MissingCredential",

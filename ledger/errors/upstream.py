@@ -24,6 +24,16 @@ class Pause(StrEnum):
     stopped = "stopped"
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a reply's headers said: requests a minute, how many of them are left, and seconds until
+    all of them are there again."""
+
+    limit: float | None = None
+    remaining: float | None = None
+    reset_seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What is known of the HTTP exchange behind an upstream error, already redacted."""
@@ -33,6 +43,7 @@ class Reply:
     request_id: str | None = None
     retry_after_seconds: float | None = None
     body: bytes | None = None
+    limits: Limits | None = None
 
 
 class UpstreamError(RunwardError):
@@ -60,14 +71,14 @@ class ConnectionFailed(NotSent):
     """No connection could be made."""
 
     pause = Pause.briefly
-    account_effect = "calls pause for seconds, with backoff"
+    account_effect = "after five in a row calls pause for seconds, with backoff"
     remedy = "check the base URL and the network: `runward doctor`"
 
 
 class LocalLimit(NotSent):
     """Our own connection pool was full."""
 
-    account_effect = "calls pause for seconds, with backoff"
+    account_effect = "after five in a row calls pause for seconds, with backoff"
     pause = Pause.briefly
     remedy = "lower `--concurrency`"
 
@@ -155,7 +166,7 @@ class RateLimited(Refused):
 
     pause = Pause.briefly
     run_effect = "keeps its state; the same request is sent again after Retry-After"
-    account_effect = "all calls pause until Retry-After, else with backoff"
+    account_effect = "all calls of the credential pause until Retry-After, then fewer go out"
     remedy = "none needed; lower `--concurrency` if it goes on"
 
 
@@ -182,7 +193,7 @@ class ServerTrouble(Unclear):
     """Upstream had an internal error."""
 
     pause = Pause.briefly
-    account_effect = "calls pause for seconds, with backoff"
+    account_effect = "after five in a row calls pause for seconds, with backoff"
     remedy = "none needed; the request id in the event is what support asks for"
 
 

@@ -90,6 +90,7 @@ class Console:
             request=canonical_json(body),
             model=body.get("model"),
             serial_key=body.get("thread_id"),
+            tags=act.tags,
             policy=judge_policy(PolicyInput(**act.policy), Policy()),
         )
 

@@ -58,6 +58,7 @@ class Stage:
     """One play in the making."""
 
     durations: Mapping[str, float] = DURATIONS
+    requests_per_minute: int | None = None
 
     def __init__(self, schedule: Schedule, folder: Path) -> None:
         self.schedule, self.folder = schedule, folder
@@ -69,6 +70,7 @@ class Stage:
         scenario = Scenario(
             seed=schedule.seed % 1_000_000,
             durations=self.durations,
+            requests_per_minute=self.requests_per_minute,
             webhooks=told or WebhookSettings(),
         )
         endpoints, self.signer = [ENDPOINT] if told else [], Signer()

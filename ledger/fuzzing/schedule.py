@@ -37,6 +37,7 @@ class Submit:
     tool: str | None = None
     thread: int | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import httpx2
 
 from ledger.core.alphabet import RemoteKind
 from ledger.core.intent import Address
+from ledger.core.limits import read_limits
 from ledger.core.outcome import Observation
 from ledger.core.reading import parse_json, read_object
 from ledger.core.request import usable_id
@@ -55,6 +56,7 @@ class Exchange:
                 self.body,
                 request_id=request_id(self._headers),
                 poll_after_seconds=poll_after_seconds(self._headers),
+                limits=read_limits(self._headers.get),
             )
             _judge(seen, address, created=created)
         return seen
@@ -80,6 +82,7 @@ class Exchange:
             status=self._status,
             request_id=request_id(self._headers),
             body=self.body[:BODY_BYTES_KEPT],
+            limits=read_limits(self._headers.get),
         )
 
 

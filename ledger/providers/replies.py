@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from ledger import clock
+from ledger.core.limits import read_limits
 from ledger.core.redaction import redact_bytes, redact_text
 from ledger.errors import Reply
 
@@ -58,6 +59,7 @@ def read_reply(
         request_id=request_id(headers),
         retry_after_seconds=retry_after_seconds(headers),
         body=body[:BODY_BYTES_KEPT],
+        limits=read_limits(headers.get),
     )
     return reply, error
 

@@ -11,20 +11,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from ledger.clock import utcnow
+from ledger.core.budget import Budget
 from ledger.core.intent import AccountProfile
-from ledger.core.pacing import after_failure
-from ledger.errors import DatabaseError, MissingCredential, ObjectMissing, Pause, UpstreamError
+from ledger.errors import DatabaseError, Limits, MissingCredential, ObjectMissing, UpstreamError
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
+from ledger.service.budgets import Budgets
+from ledger.service.gates import Gate
+from ledger.service.limit_care import write_news
 from ledger.service.redacting import Redaction
+from ledger.settings import Limits as Configured
 from ledger.settings import Settings
+from ledger.store.limits import known_limits
 from ledger.store.queries import accounts as read_accounts
 from ledger.store.store import Store, stop_account
 from ledger.store.writer import Writer
 
 log = logging.getLogger("runward")
-PROBE_SECONDS: Final = 60.0
-TURN_SECONDS_MAX: Final = 15
 HIDDEN_OBJECTS: Final = 3
 HIDDEN_WITHIN: Final = timedelta(seconds=120)
 """So many objects that are missing at once, and none that is not, speak of the credential."""
@@ -51,54 +55,10 @@ class Credential:
     profile: AccountProfile
     key: str
     fingerprint: str
+    limits: Configured = field(default_factory=Configured)
 
     def __repr__(self) -> str:
         return f"Credential({self.profile_name!r}, fingerprint={self.fingerprint!r})"
-
-
-@dataclass(slots=True)
-class Gate:
-    """When an account may be called again, and why not now."""
-
-    not_before: datetime | None = None
-    failures: int = 0
-    stopped: str | None = None
-    missing: dict[tuple[int, int], datetime] = field(default_factory=dict)
-
-    def enter(self, now: datetime, failures: int) -> datetime | None:
-        """None to go on, or the time to wait for. A stopped account lets one probe a minute in.
-
-        `failures` are those of the run in a row: who was refused comes after those who were not,
-        since the fault may lie with one run.
-        """
-        if self.not_before is not None and self.not_before > now:
-            turn = min(failures, TURN_SECONDS_MAX) if self.stopped is not None else 0
-            return self.not_before + timedelta(seconds=turn)
-        if self.stopped is not None:
-            self.not_before = now + timedelta(seconds=PROBE_SECONDS)
-        return None
-
-    def failed(self, error: UpstreamError, now: datetime, spread: float) -> None:
-        """Close the gate as the error demands."""
-        if error.pause == Pause.none:
-            return
-        self.failures += 1
-        if error.pause == Pause.stopped:
-            self.stopped = type(error).__name__
-            self.not_before = now + timedelta(seconds=PROBE_SECONDS)
-            return
-        self.not_before = after_failure(
-            now,
-            failures=self.failures,
-            retry_after_seconds=error.reply.retry_after_seconds,
-            spread=spread,
-        )
-
-    def worked(self) -> bool:
-        """A call succeeded; says whether the account had been stopped."""
-        was_stopped = self.stopped is not None
-        self.failures, self.not_before, self.stopped = 0, None, None
-        return was_stopped
 
 
 class Opener(Protocol):
@@ -121,6 +81,7 @@ class Accounts:
         self._opener = opener
         self._providers: dict[int, Provider] = {}
         self._gates: dict[int, Gate] = {}
+        self.budgets = Budgets(credentials)
         self.records: dict[int, AccountRecord] = {}
         """The accounts that this process has read of."""
         self.marks: dict[int, str | None] = {}
@@ -130,10 +91,33 @@ class Accounts:
         """The account's gate."""
         return self._gates.setdefault(account_id, Gate())
 
+    def budget(self, account_id: int) -> Budget:
+        """What the account's credential may spend."""
+        return self.budgets.of(account_id, self.records.get(account_id))
+
+    def fair_tag(self, account_id: int) -> str:
+        """The tag whose values take turns."""
+        return self.budgets.fair_tag(account_id, self.records.get(account_id))
+
+    def may_call(self, account_id: int, now: datetime) -> datetime | None:
+        """None to make a call that belongs to no run, which is thereby spent, or when to ask."""
+        budget, at = self.budget(account_id), now.timestamp()
+        wait = budget.wait(at)
+        if wait > 0:
+            return now + timedelta(seconds=wait)
+        closed = self.gate(account_id).enter(now, 0)
+        if closed is None:
+            budget.take(at)
+        return closed
+
     def learn(self, store: Store) -> None:
-        """Read all accounts of the ledger."""
-        for row in store.read(read_accounts):
+        """Read all accounts of the ledger, and what is known of their limits."""
+        rows, (known, _) = store.read(lambda c: (read_accounts(c), known_limits(c)))
+        for row in rows:
             self.records[row.id] = self.read(row)
+        for item in known:
+            if item.id in self.records:
+                self.budgets.hear(item, self.budget(item.id), utcnow())
 
     def read(self, row: Any) -> AccountRecord:
         """An account as its row has it."""
@@ -151,24 +135,45 @@ class Accounts:
         )
 
     def mind(
-        self, account_id: int, error: UpstreamError | None, now: datetime, rng: random.Random
+        self,
+        account_id: int,
+        error: UpstreamError | None,
+        now: datetime,
+        rng: random.Random,
+        *,
+        seconds: float = 0.0,
+        limits: Limits | None = None,
     ) -> bool:
-        """Take in how a call went; says whether a stopped account works again."""
-        gate = self.gate(account_id)
+        """Take in how a call of so many seconds went, and what its reply said of the limit; says
+        whether an account that was stopped, or its breaker open, works again."""
+        gate, budget = self.gate(account_id), self.budget(account_id)
+        started, was_stopped, was_open = (
+            now - timedelta(seconds=seconds),
+            gate.stopped,
+            gate.opened_at,
+        )
+        limits = error.reply.limits if error else limits
+        spread = rng.random() if error else 0.0
+        self.budgets.mind(account_id, budget, error, limits, now, started, spread)
         if error is None:
             back = gate.worked()
-            if back:
+            if was_stopped:
                 self.marks[account_id] = None
-            return back
-        was_stopped = gate.stopped
-        gate.failed(error, now, rng.random())
-        if gate.stopped and not was_stopped:
+        else:
+            back = False
+            gate.failed(error, now, spread, started)
+        if (was_open is None) != (gate.opened_at is None):
+            self.budgets.news.add(account_id)
+            log.warning("account %s: the breaker is %s", account_id, gate.state(now))
+        if error and gate.stopped and not was_stopped:
             log.error("account %s stopped: %s", account_id, error.message)
             self.marks[account_id] = gate.stopped
-        return False
+        return back
 
     async def write_marks(self, writer: Writer, now: datetime) -> None:
         """After what the calls brought: a mark that fails costs nothing, and is made later."""
+        if self.budgets.news:
+            await write_news(self, writer, now)
         while self.marks:
             account_id, why = self.marks.popitem()
             mark = functools.partial(stop_account, account_id=account_id, why=why, now=now)
@@ -204,6 +209,7 @@ class Accounts:
         for gate in self._gates.values():
             if gate.not_before is not None:
                 gate.not_before += min(by, timedelta(0))
+        self.budgets.shift(by)
 
     def sees(
         self,
@@ -249,6 +255,7 @@ def resolve(settings: Settings) -> dict[tuple[str, str, str], Credential]:
                 profile=profile,
                 key=key,
                 fingerprint=credential_fingerprint(key),
+                limits=settings.limits_of(name),
             )
     return found
 

@@ -48,6 +48,7 @@ from ledger.service.perform import hidden, perform, source_of
 from ledger.service.telling import tell_call
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
+from ledger.service.turns import take_call
 from ledger.service.usage import Call, Usage
 from ledger.store.claims import still_owned
 from ledger.store.queries import one, payloads_of
@@ -129,7 +130,12 @@ class Driver:
             return None
         if isinstance(step, EFFECTS) and not self._heart.may_act():
             return now + timedelta(seconds=1)
-        if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
+        if isinstance(step, RunTools):
+            return None
+        if not take_call(self._accounts, entry, now):
+            # It waits in line, with those that are due.
+            return now
+        if now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
         paused, by = gate.enter(now, entry.look.failures), fetch_by(entry.facts, entry.look)
@@ -204,6 +210,7 @@ class Driver:
         try:
             account = self._accounts.records[facts.run.account_id]
             provider = self._accounts.provider(account)
+            entry.token = False
             outcome, error = await perform(provider, facts, step, self.read_payloads)
             redaction = self._accounts.redaction
             outcome, error = redaction.outcome(outcome), redaction.error(error)
@@ -222,7 +229,9 @@ class Driver:
         now = self._clock()
         call = Call(operation, name, monotonic() - started)
         tell_call(facts, step, name, call.seconds, self._heart.life.id)
-        if self._accounts.mind(facts.run.account_id, error, now, self._rng):
+        said = outcome.observation.limits if isinstance(outcome, Observed) else None
+        account_id, rng, seconds = facts.run.account_id, self._rng, call.seconds
+        if self._accounts.mind(account_id, error, now, rng, seconds=seconds, limits=said):
             self.on_account_back(facts.run.account_id)
         return outcome, call
 

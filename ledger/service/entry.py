@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from ledger.clock import boottime
@@ -13,9 +13,8 @@ from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
 from ledger.core.pacing import Look, after_failure, trouble_is_news
 from ledger.core.pacing.next_look import DEFAULT, Choice, Sight, next_look
-from ledger.core.plan.urgency import URGENT_SECONDS, fetch_by, in_time
-
-NEVER: Final = datetime.max.replace(tzinfo=UTC)
+from ledger.core.plan.urgency import fetch_by, in_time
+from ledger.service.turns import Turns, Unlimited
 
 STEP_SECONDS_MIN: Final = 2.0
 """Clocks that are slewed, and passes that are late, differ by less."""
@@ -32,15 +31,19 @@ class Entry:
     touched: bool = False
     spent: Spent = ()
     """Calls that are not written yet."""
+    token: bool = False
+    """Whether it has a call in hand."""
+    waits: bool = False
+    """Whether it was turned back for want of a call."""
 
 
 class Agenda:
     """Owned runs by due time. Stale heap items are skipped, never searched for."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
         self.entries: dict[int, Entry] = {}
         self._heap: list[tuple[datetime, int]] = []
-        self._ready: list[tuple[datetime, datetime, int]] = []
+        self.turns = turns or Turns(Unlimited())
 
     def put(self, entry: Entry) -> None:
         """Add a run, or replace what was known of it."""
@@ -77,38 +80,31 @@ class Agenda:
             entry.touched = entry.touched or entry.busy
             entry.due += back
             entry.look = replace(entry.look, next_at=entry.look.next_at + back)
-        self._heap = [(due + back, run_id) for due, run_id in self._heap]
+        # Those in line too: they were due at another time.
+        self.turns.clear()
+        self._heap = [(entry.due, run_id) for run_id, entry in self.entries.items()]
+        heapq.heapify(self._heap)
 
     def pop_due(self, now: datetime) -> Entry | None:
-        """The next entry that is due and not busy; first of all, one whose result may be dropped
-        upstream before long."""
+        """The next entry that is due, not busy, and may go: its turn has come, and it has a call
+        in hand if it needs one."""
         while self._heap and self._heap[0][0] <= now:
             due, run_id = heapq.heappop(self._heap)
             entry = self._planned(due, run_id)
             if entry is not None:
-                by = fetch_by(entry.facts, entry.look)
-                urgent = by is not None and (by - now).total_seconds() < URGENT_SECONDS
-                heapq.heappush(self._ready, (by if by and urgent else NEVER, due, run_id))
-        while self._ready:
-            _, due, run_id = heapq.heappop(self._ready)
-            entry = self._planned(due, run_id)
-            if entry is not None:
-                return entry
-        return None
+                self.turns.offer(entry, now)
+        return self.turns.pop(now, self._planned)
 
     def next_due(self) -> datetime | None:
-        """When the next entry is due."""
-        while self._ready:
-            _, due, run_id = self._ready[0]
-            if self._planned(due, run_id) is not None:
-                return due
-            heapq.heappop(self._ready)
+        """When the next entry is due, or one that is due may go."""
         while self._heap:
             due, run_id = self._heap[0]
             if self._planned(due, run_id) is not None:
-                return due
+                break
             heapq.heappop(self._heap)
-        return None
+        times = [due for due, _ in self._heap[:1]]
+        times += [at for at in (self.turns.next_at(),) if at is not None]
+        return min(times, default=None)
 
     def _planned(self, due: datetime, run_id: int) -> Entry | None:
         """The entry behind a heap item, unless the item is stale or the entry busy."""

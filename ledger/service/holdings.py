@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +20,8 @@ from ledger.service.claiming import Claimer
 from ledger.service.entry import Agenda, Entry
 from ledger.service.heart import Heart
 from ledger.service.options import Report
+from ledger.service.spreading import Spreading
+from ledger.service.turns import Turns
 from ledger.store import claims
 from ledger.store.queries import newest_ids, news_since, one
 from ledger.store.store import Store
@@ -34,10 +37,12 @@ class Holdings:
         heart: Heart,
         claimer: Claimer,
         clock: Callable[[], datetime],
+        rng: random.Random,
     ) -> None:
         self._store, self._accounts, self._heart = store, accounts, heart
-        self._claimer, self._clock = claimer, clock
-        self.agenda = Agenda()
+        self._claimer, self._clock, self._rng = claimer, clock, rng
+        self.agenda = Agenda(Turns(accounts))
+        self._spreading = Spreading()
         self._seen = (0, 0)
         self._rebirths = 0
 
@@ -87,11 +92,11 @@ class Holdings:
                 self.wake_account(account.id)
 
     def wake_account(self, account_id: int) -> None:
-        """What waited for an account is due."""
+        """What waited for an account is due, but not all of it at this moment."""
         now = self._clock()
         for run_id, entry in list(self.agenda.entries.items()):
             if entry.facts.run.account_id == account_id:
-                self.agenda.wake(run_id, now)
+                self.agenda.wake(run_id, self._first_look(entry, now))
 
     def mind_rebirth(self) -> None:
         """Declared dead and begun again: nothing owned before is owned now."""
@@ -104,8 +109,14 @@ class Holdings:
         for facts in claimed:
             if facts.run.account_id not in self._accounts.records:
                 self._accounts.learn(self._store)
-            self.agenda.put(Entry(facts=facts, look=Look(next_at=now), due=now))
+            entry = Entry(facts=facts, look=Look(next_at=now), due=now)
+            entry.due = self._first_look(entry, now)
+            entry.look = Look(next_at=entry.due)
+            self.agenda.put(entry)
         report.claimed += len(claimed)
+
+    def _first_look(self, entry: Entry, now: datetime) -> datetime:
+        return self._spreading.first_look(entry, now, self._rng.random())
 
     def _read_news(self, now: datetime) -> None:
         event, evidence = self._seen

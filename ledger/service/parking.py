@@ -101,7 +101,7 @@ class Parking:
         if account is None or not usable_id(item.object_id):
             await self._settle(item, DeliveryState.foreign)
             return
-        closed = self._accounts.gate(account.id).enter(now, 0)
+        closed = self._accounts.may_call(account.id, now)
         if closed is not None:
             await self._writer.transact(lambda c: postpone(c, item.id, closed))
             return
@@ -110,7 +110,9 @@ class Parking:
         error = seen if isinstance(seen, UpstreamError) else None
         outcome = type(error).__name__ if error else "ok"
         self._usage.count(now, account.id, "parked", outcome, monotonic() - started)
-        self._accounts.mind(account.id, error, now, self._rng)
+        said = None if isinstance(seen, UpstreamError) else seen.limits
+        seconds = monotonic() - started
+        self._accounts.mind(account.id, error, now, self._rng, seconds=seconds, limits=said)
         if not isinstance(seen, UpstreamError):
             await self._fetched(item, seen, now)
         elif seen.pause == Pause.none and item.tries + 1 >= MISSING_TRIES:

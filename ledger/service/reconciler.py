@@ -28,6 +28,7 @@ from ledger.service.heart import Heart, unexpected
 from ledger.service.holdings import Holdings
 from ledger.service.housekeeping import Housekeeping
 from ledger.service.learning import Learning
+from ledger.service.limit_care import LimitCare
 from ledger.service.options import Options, Report
 from ledger.service.parking import Parking
 from ledger.service.supervision import Supervisor
@@ -65,7 +66,8 @@ class Reconciler:
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
         self.heart = Heart(store, writer, life, clock)
         self._claimer = Claimer(store, writer, self.heart, options)
-        self.holdings = Holdings(store, accounts, self.heart, self._claimer, clock)
+        self.holdings = Holdings(store, accounts, self.heart, self._claimer, clock, self._rng)
+        self._limits = LimitCare(store, writer, accounts, self.holdings.agenda.turns)
         self._coverage = Coverage(store, writer, options.covered, accounts.records)
         self._learning = Learning(store, options.paces, accounts.records, self._coverage, clock)
         self.driver = Driver(
@@ -237,6 +239,7 @@ class Reconciler:
             kept, entry.due = True, self._clock() + timedelta(seconds=30)
         finally:
             entry.busy = False
+            self.holdings.agenda.turns.done(entry, self._clock())
         if not kept or life != self.heart.life.id:
             self.holdings.agenda.drop(entry)
         else:
@@ -250,12 +253,14 @@ class Reconciler:
         if now >= self._next_sweep:
             self._next_sweep = now + timedelta(seconds=self._options.sweep_seconds)
             await self._claimer.judge_lives(now)
+            await self._limits.listen(now)
         more = await self.holdings.claim(now, report)
         self._hinted = self._hinted or more
 
     async def _flush(self, now: datetime) -> None:
         """Write what stands in memory alone: looks without news, calls made."""
         await self._chores.tidy(now)
+        await self._limits.flush(now)
         entries = self.holdings.agenda.entries.values()
         waiting = [e for e in entries if (e.look.count or e.spent) and not e.busy]
         await asyncio.gather(*(self.driver.flush(entry) for entry in waiting))

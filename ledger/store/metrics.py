@@ -16,6 +16,7 @@ from ledger.store.claims import owner_counts
 from ledger.store.deliveries import DELIVERY
 from ledger.store.facts import CALL, REMOTE, RUN, WATCH
 from ledger.store.gaps import GAP
+from ledger.store.limits import standing
 from ledger.store.lives import Lives
 from ledger.store.outbox import OUTBOX
 from ledger.store.queries import EVENT, restarted_by
@@ -68,6 +69,9 @@ class Gauges:
     leases: int
     workers: Counts
     requests: Counts
+    limits: Counts
+    left: Counts
+    throttled_seconds: Counts
     request_seconds: Counts
     webhooks: Counts
     webhook_at: datetime | None
@@ -191,6 +195,7 @@ def gauges(connection: sa.Connection, lives: Lives, now: datetime) -> Gauges:
         leases=sum(owned.get(row.id, 0) for row in alive),
         workers=workers,
         **_requests(connection),
+        **_limits(connection, now),
         webhooks=_counts(
             connection,
             sa.select(RECEIPT.c.result, sa.func.sum(RECEIPT.c.requests)).group_by(RECEIPT.c.result),
@@ -224,6 +229,12 @@ def _requests(connection: sa.Connection) -> dict[str, Counts]:
         "requests": _counts(connection, calls),
         "request_seconds": _counts(connection, seconds),
     }
+
+
+def _limits(connection: sa.Connection, now: datetime) -> dict[str, Counts]:
+    """Limits that upstream named in the last day, what was left, and time spent waiting."""
+    limits, left, throttled = standing(connection, now - timedelta(days=1))
+    return {"limits": limits, "left": left, "throttled_seconds": throttled}
 
 
 def _by(connection: sa.Connection, column: Any, where: sa.ColumnElement[bool]) -> Counts:

@@ -109,6 +109,19 @@ def _standing(numbers: Numbers) -> Iterator[Metric]:
     yield _counter(
         "runward_api_request_seconds", "Time spent in calls upstream.", by, now.request_seconds
     )
+    whose = ("profile", "provider")
+    yield _gauges(
+        "runward_ratelimit_limit", "Requests a minute, as upstream named them.", whose, now.limits
+    )
+    yield _gauges(
+        "runward_ratelimit_remaining", "Requests that upstream said were left.", whose, now.left
+    )
+    yield _counter(
+        "runward_throttled_seconds",
+        "Time in which something that was due waited for a call.",
+        whose,
+        now.throttled_seconds,
+    )
 
 
 def _webhooks(numbers: Numbers) -> Iterator[Metric]:

@@ -30,6 +30,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("stopped_why", sa.Text(), nullable=True),
+        sa.Column("limit_seen", sa.Float(), nullable=True),
+        sa.Column("limit_left", sa.Float(), nullable=True),
+        sa.Column("limit_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("breaker", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
         sa.UniqueConstraint(
             "provider",
@@ -38,6 +43,21 @@ def upgrade() -> None:
             "fingerprint",
             name=op.f("uq_account_provider_base_url_project_fingerprint"),
         ),
+    )
+    op.create_table(
+        "api_limit",
+        sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("limit_seen", sa.Float(), nullable=True),
+        sa.Column("lowest_left", sa.Float(), nullable=True),
+        sa.Column("refused", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "throttled", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("throttled_seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("hour", "account_id", name=op.f("pk_api_limit")),
     )
     op.create_table(
         "api_usage",

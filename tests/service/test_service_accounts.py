@@ -10,7 +10,7 @@ from support import SQLITE
 
 from ledger import Ledger
 from ledger.clock import utcnow
-from ledger.service import accounts
+from ledger.service import gates
 
 DONE = ("completed", 1, None, None, None)
 STOPS = [
@@ -110,7 +110,7 @@ def test_a_run_that_is_always_refused_does_not_take_every_probe(
 ) -> None:
     """The key may not use one model, which stops the account: the next probes are those of other
     runs, and one finds out that the account works."""
-    monkeypatch.setattr(accounts, "PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(gates, "PROBE_SECONDS", 0.5)
     rule = {"operation": "*.create", "model": "sim-ok", "fault": "http-403-before"}
     rig = make_rig({"faults": [rule]})
     refused = [rig.submit("sim-ok") for _ in range(2)]

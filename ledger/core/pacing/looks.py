@@ -45,13 +45,17 @@ def after_failure(
     now: datetime, *, failures: int, retry_after_seconds: float | None, spread: float
 ) -> datetime:
     """When to try again after the `failures`-th failed call in a row; `spread` in [0, 1)."""
-    grown = TROUBLE_START_SECONDS * TROUBLE_FACTOR ** min(failures - 1, 20)
-    backoff = min(grown, TROUBLE_CAP_SECONDS)
+    backoff = trouble_seconds(failures)
     if retry_after_seconds is not None and not math.isnan(retry_after_seconds):
         # The first Retry-After is taken at its word; refused again and again, it was too short.
         wait = min(max(retry_after_seconds, 0.0 if failures <= 1 else backoff), HINT_SECONDS_MAX)
         return now + timedelta(seconds=wait * (1.0 + JITTER * spread))
     return now + timedelta(seconds=backoff * jittered(spread))
+
+
+def trouble_seconds(failures: int) -> float:
+    """The wait after so many failures in a row, as long as nobody says how long."""
+    return min(TROUBLE_START_SECONDS * TROUBLE_FACTOR ** min(failures - 1, 20), TROUBLE_CAP_SECONDS)
 
 
 def jittered(spread: float) -> float:

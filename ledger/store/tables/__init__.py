@@ -24,6 +24,7 @@ from ledger.store.tables.notices import (
 )
 from ledger.store.tables.work import (
     AccountRow,
+    ApiLimitRow,
     ApiUsageRow,
     BatchRow,
     LaneRow,
@@ -39,6 +40,7 @@ close(Table.metadata)
 
 __all__ = [
     "AccountRow",
+    "ApiLimitRow",
     "ApiUsageRow",
     "AttemptRow",
     "AuditRow",

@@ -34,6 +34,14 @@ class AccountRow(Table, table=True):
     created_at: datetime
     stopped_at: datetime | None = None
     stopped_why: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    limit_seen: float | None = None
+    """Requests a minute, as upstream named them for the credential."""
+    limit_left: float | None = None
+    limit_at: datetime | None = None
+    held_until: datetime | None = None
+    """No life calls before: Retry-After."""
+    breaker: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    """"open" while upstream is not there, as the life saw it that said so last."""
 
 
 class LaneRow(Table, table=True):
@@ -108,6 +116,19 @@ class ApiUsageRow(Table, table=True):
     outcome: str = Field(sa_type=ANY_LENGTH, primary_key=True)
     calls: int = Field(sa_type=BigId)
     latency_seconds: float
+
+
+class ApiLimitRow(Table, table=True):
+    """What was seen of an account's limits in one hour."""
+
+    __tablename__ = "api_limit"
+    hour: datetime = Field(primary_key=True)
+    account_id: int = Field(sa_type=BigId, primary_key=True)
+    limit_seen: float | None = None
+    lowest_left: float | None = None
+    refused: int = Field(sa_type=BigId)
+    throttled: int = Field(sa_type=BigId)
+    throttled_seconds: float
 
 
 class SealRow(Table, table=True):

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import platformdirs
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,98 +19,35 @@ from pydantic_settings import (
 
 from ledger.credentials import secret_directories
 from ledger.errors import ConfigurationError
+from ledger.settings.checks import (
+    CONFIG_FILE,
+    check_environment,
+    check_file,
+    config_path,
+    refuse_unknown,
+)
+from ledger.settings.tables import OPENAI_BASE_URL, Limits, Outbound, Pacing, Profile
 
-OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
-CONFIG_FILE: Final = "runward.toml"
-VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+__all__ = [
+    "CONFIG_FILE",
+    "OPENAI_BASE_URL",
+    "Limits",
+    "Outbound",
+    "Pacing",
+    "Profile",
+    "Settings",
+    "config_path",
+    "load_settings",
+    "origin_of",
+]
+
 QUEUE_URL: Final = r"^https?://[^/\s]+/\S+$"
-RETENTION_SECONDS: Final = {"responses": 600.0}
-"""Some projects keep a background response for about ten minutes (OpenAI's background guide); a
-thread and its messages stay."""
 
 
 def default_database_url() -> str:
     """One SQLite file in the user's data directory."""
     folder = Path(platformdirs.user_data_dir("runward", appauthor=False))
     return f"sqlite:///{folder / 'runs.db'}"
-
-
-class Pacing(BaseModel):
-    """How runs are watched. At most one of `worth` and the two targets; None takes the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    policy: Literal["learned", "backoff", "fixed"] = "learned"
-    worth: float | None = Field(default=None, ge=1e-4, le=1e4)
-    """Learned: what a second of delay is worth, in calls."""
-    notice_within_seconds: float | None = Field(default=None, ge=0.1, le=3_600.0)
-    """Learned: from a run's end to our noticing it, on average over the profile's runs."""
-    calls_per_minute: float | None = Field(default=None, ge=0.1, le=1e6)
-    """Learned: looks at all of the profile's runs together, on average."""
-    start_seconds: float | None = Field(default=None, ge=0.05, le=600.0)
-    factor: float | None = Field(default=None, ge=1.0, le=10.0)
-    cap_seconds: float | None = Field(default=None, ge=0.05, le=3_600.0)
-    every_seconds: float | None = Field(default=None, ge=0.05, le=3_600.0)
-
-    @model_validator(mode="after")
-    def _one_aim(self) -> Self:
-        aims = (self.worth, self.notice_within_seconds, self.calls_per_minute)
-        if sum(aim is not None for aim in aims) > 1:
-            raise ValueError("give one of worth, notice_within_seconds and calls_per_minute")
-        return self
-
-
-class Profile(BaseModel):
-    """Where runs go: base URL, project, and the *name* of the variable that holds the key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_url: str = OPENAI_BASE_URL
-    key_variable: str = Field(default="OPENAI_API_KEY", pattern=VARIABLE)
-    project: str | None = None
-    organization: str | None = None
-    result_retention_seconds: float | None = Field(default=None, ge=1.0, le=31_536_000.0)
-    """So long upstream keeps a result once it is there; by default RETENTION_SECONDS says."""
-    deadline: str | None = None
-    """How long a run may take that names no deadline of its own; by default `deadline` says."""
-    pacing: Pacing | None = None
-    webhooks: bool = False
-    """Whether upstream tells us of the ends of this profile's runs."""
-    webhook_secret_variable: str | None = Field(default=None, pattern=VARIABLE)
-    webhook_secret_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _signed(self) -> Self:
-        named = self.webhook_secret_variable or self.webhook_secret_file
-        if self.webhooks and not named:
-            raise ValueError("webhooks = true needs webhook_secret_variable or webhook_secret_file")
-        return self
-
-    def retention_seconds(self, provider: str) -> float | None:
-        """How long results can be read; None for good."""
-        return self.result_retention_seconds or RETENTION_SECONDS.get(provider)
-
-
-class Outbound(BaseModel):
-    """An endpoint of yours that is told what happens to runs, by signed webhooks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str = Field(max_length=2_000)
-    events: tuple[str, ...] = (
-        "run.completed",
-        "run.incomplete",
-        "run.failed",
-        "run.expired",
-        "run.cancelled",
-    )
-    secret_variable: str = Field(pattern=VARIABLE)
-    """The *name* of the variable that holds the signing secret, whsec_…"""
-    timeout_seconds: float = Field(default=10.0, ge=0.1, le=120.0)
-
-
-APART = ("RUNWARD_TEST_", "RUNWARD_DEMO_")
-"""What our own tests and the demo say to each other."""
 
 
 class Settings(BaseSettings):
@@ -160,6 +88,7 @@ class Settings(BaseSettings):
     sqs_dead_letter_url: str | None = Field(default=None, pattern=QUEUE_URL, max_length=2_048)
     profiles: dict[str, Profile] = Field(default_factory=dict)
     outbound: dict[str, Outbound] = Field(default_factory=dict)
+    limits: Limits = Field(default_factory=Limits)
     concurrency: int = Field(default=64, ge=1, le=10_000)
     lease_seconds: float = Field(default=30.0, ge=3.0, le=3_600.0)
     settle_seconds: float = Field(default=30.0, ge=0.0, le=3_600.0)
@@ -208,7 +137,7 @@ class Settings(BaseSettings):
         path = config_path()
         if path is None:
             return sources
-        _check_keys(path)
+        check_file(path, settings_cls)
         return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=path))
 
     def profile(self, name: str = "default") -> Profile:
@@ -231,6 +160,10 @@ class Settings(BaseSettings):
         """How a profile's runs are watched."""
         return self.profile(name).pacing or self.pacing
 
+    def limits_of(self, name: str) -> Limits:
+        """The limits of a profile. Raises ConfigurationError for a name that is none."""
+        return self.profile(name).limits or self.limits
+
     def covered(self) -> frozenset[str]:
         """The profiles whose runs webhooks tell of."""
         return frozenset(name for name in self.profile_names() if self.profile(name).webhooks)
@@ -246,72 +179,14 @@ def load_settings(**given: Any) -> Settings:
     Raises ConfigurationError, naming the key and what was expected.
     """
     flags = {name: value for name, value in given.items() if value is not None}
-    _refuse_unknown(flags, set(Settings.model_fields), "settings")
-    _check_environment()
+    refuse_unknown(flags, set(Settings.model_fields), "settings")
+    check_environment(Settings)
     try:
         return Settings(_secrets_dir=secret_directories()[::-1], **flags)  # type: ignore[call-arg]
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{place}: {first['msg']}") from None
-
-
-def config_path() -> Path | None:
-    """The configuration file in use: RUNWARD_CONFIG, ./runward.toml, the user's, or /etc."""
-    named = os.environ.get("RUNWARD_CONFIG")
-    if named:
-        if not Path(named).is_file():
-            raise ConfigurationError(f"RUNWARD_CONFIG names {named}, which is no file")
-        return Path(named)
-    places = (
-        Path(CONFIG_FILE),
-        Path(platformdirs.user_config_dir("runward", appauthor=False)) / "config.toml",
-        Path("/etc/runward/config.toml"),
-    )
-    return next((place for place in places if place.is_file()), None)
-
-
-def _check_environment() -> None:
-    """A variable that nobody reads is a typing error, and would otherwise be one in silence."""
-    known = {"RUNWARD_CONFIG"}
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [f"RUNWARD_{name}"]
-        known |= {str(choice).upper() for choice in choices}
-    ours = [name for name in os.environ if name.upper().startswith("RUNWARD_")]
-    given = {name: name.upper().partition("__")[0] for name in ours}
-    unread = [n for n, stem in given.items() if stem not in known and not stem.startswith(APART)]
-    _refuse_unknown(dict.fromkeys(unread), known, "environment")
-
-
-def _check_keys(path: Path) -> None:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    _refuse_unknown(content, set(Settings.model_fields), str(path))
-    _check_table(content.get("pacing"), Pacing, f"{path}: [pacing]")
-    for name, profile in content.get("profiles", {}).items():
-        place = f"{path}: [profiles.{name}"
-        _check_table(profile, Profile, f"{place}]")
-        if isinstance(profile, Mapping):
-            _check_table(profile.get("pacing"), Pacing, f"{place}.pacing]")
-    for name, endpoint in content.get("outbound", {}).items():
-        _check_table(endpoint, Outbound, f"{path}: [outbound.{name}]")
-
-
-def _check_table(content: Any, model: type[BaseModel], place: str) -> None:
-    """The keys of one table; what is no table is refused by its model."""
-    if isinstance(content, Mapping):
-        _refuse_unknown(content, set(model.model_fields), place)
-
-
-def _refuse_unknown(content: Mapping[str, Any], known: set[str], place: str) -> None:
-    for key in content:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{place}: there is no key {key!r}", hint=hint)
 
 
 def origin_of(name: str) -> str:
