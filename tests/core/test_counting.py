@@ -15,6 +15,7 @@ from ledger.core.model import Change, Facts
 from ledger.core.pacing import Look
 from ledger.core.plan import next_step
 from ledger.core.policy import Policy, parse_restart
+from ledger.core.steps import Cancel
 from ledger.core.tokens import Tokens, tokens_of
 
 
@@ -64,6 +65,14 @@ def test_calls_are_written_with_the_change_they_led_to() -> None:
 
     assert same.empty
     assert (18, {"observe.ok": 1, "observe.unchanged": 17}) == (done.calls, done.call_counts)
+
+
+def test_an_intent_carries_the_calls_before_it() -> None:
+    """A life that dies with the call that follows has not lost those."""
+    looks: Spent = (("observe.unchanged", 3),)
+    change = arm(running(), Cancel(1), replace(context(), spent=looks))
+
+    assert (3, {"observe.unchanged": 3}) == (change.after.run.calls, change.after.run.call_counts)
 
 
 def test_counts_go_on() -> None:
