@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.clock import utcnow
 from ledger.commands.opening import opened
 from ledger.commands.output import Format, State, confirm, print_one, print_rows, say
 from ledger.errors import CheckFailed, ConfigurationError, RunwardError
@@ -105,7 +105,7 @@ def _follow(ledger: Ledger, last: int, form: Format, seconds: float | None) -> N
             last, quiet_since = row["id"], monotonic()
             _print_live(row, form)
         if monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-            say(f"{time.strftime('%H:%M:%S')} listening; none in {HEARTBEAT_SECONDS:.0f} s")
+            say(f"{utcnow():%H:%M:%S} listening; none in {HEARTBEAT_SECONDS:.0f} s")
             quiet_since = monotonic()
         rest(LISTEN_SECONDS)
 

@@ -72,6 +72,10 @@ class AsyncLedger:
         """See Ledger.show."""
         return await asyncio.to_thread(self.sync.show, run)
 
+    async def next_looks(self, run: RunName) -> dict[str, Any]:
+        """See Ledger.next_looks."""
+        return await asyncio.to_thread(self.sync.next_looks, run)
+
     async def runs(
         self, query: str = "", *, limit: int = 100, before: int | None = None
     ) -> list[Run]:

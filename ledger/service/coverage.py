@@ -70,6 +70,10 @@ class Coverage:
             return False
         return account.profile in self._covered and account.profile not in self.gaps
 
+    def read_gaps(self) -> None:
+        """Take in the gaps that any life noticed. Raises DatabaseError."""
+        self.gaps = frozenset(gap.profile for gap in self._store.read(open_gaps))
+
     def saw(self, before: Facts, after: Facts, outcome: Outcome, now: datetime) -> None:
         """An object was read: if it has just ended, a delivery is due."""
         if not isinstance(outcome, Observed) or not self._covered:

@@ -86,12 +86,16 @@ class Learning:
 
     def known(self, facts: Facts, now: datetime) -> Known | None:
         """What is known of how long such a run takes."""
-        return self.experience.known(_class(facts), now)
+        return self.experience.known(class_of_run(facts), now)
+
+    def profile(self, facts: Facts) -> str:
+        """The profile that a run's account belongs to."""
+        account = self._accounts.get(facts.run.account_id)
+        return account.profile if account else ""
 
     def choice(self, facts: Facts, now: datetime) -> Choice:
         """Who paces the looks at this run."""
-        account = self._accounts.get(facts.run.account_id)
-        profile = account.profile if account else ""
+        profile = self.profile(facts)
         pace = self.pace(profile)
         if pace.policy == PacePolicy.fixed:
             return Choice(pace=pace.fixed, name=pace.policy)
@@ -111,7 +115,7 @@ class Learning:
             return
         seconds = lasted(_lasting(facts, outcome.n))
         if seconds is not None:
-            self.experience.ended(_class(facts), (facts.run.id, outcome.n), max(seconds, 0.0))
+            self.experience.ended(class_of_run(facts), (facts.run.id, outcome.n), max(seconds, 0.0))
 
     async def watch(self) -> None:
         """Read the ledger again and again, until cancelled."""
@@ -147,7 +151,7 @@ class Learning:
         return Seen(experience, worth, {name: _missed(of) for name, of in counted.items()})
 
     def _known(self, facts: Facts, now: datetime) -> Known | None:
-        of = _class(facts)
+        of = class_of_run(facts)
         self._met.add(of)
         return self.experience.known(of, now)
 
@@ -182,7 +186,8 @@ MIX_MAX: Final = 20
 """So many classes of a profile, the most frequent, find its price."""
 
 
-def _class(facts: Facts) -> RunClass:
+def class_of_run(facts: Facts) -> RunClass:
+    """The class of a run."""
     run = facts.run
     return class_of(run.provider, run.model, run.assistant, run.kind)
 

@@ -27,6 +27,11 @@ def pace_of(settings: Settings, profile: str) -> ProfilePace:
     )
 
 
+def paces_of(settings: Settings) -> dict[str, ProfilePace]:
+    """What every profile wants."""
+    return {name: pace_of(settings, name) for name in settings.profile_names()}
+
+
 def _aim(given: Pacing) -> Aim:
     aim: Aim = _given(USUAL.aim, worth=given.worth)
     return evolve(

@@ -13,7 +13,7 @@ from ledger.service.handlers import Handling
 from ledger.service.heart import new_life_id
 from ledger.service.options import Options
 from ledger.service.outbound import Sending, endpoints
-from ledger.service.paces import pace_of
+from ledger.service.paces import paces_of
 from ledger.service.reconciler import Reconciler
 from ledger.service.tracing import tracing
 from ledger.store.claims import owner_counts
@@ -45,7 +45,7 @@ def make_reconciler(
         **({"seal_seconds": settings.seal_seconds} if role == "daemon" else {}),
         "poison_deaths": settings.poison_deaths,
         "covered": settings.covered(),
-        "paces": {name: pace_of(settings, name) for name in settings.profile_names()},
+        "paces": paces_of(settings),
         **options,
     }
     life = Life(

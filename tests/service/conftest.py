@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from following_rig import MakeWalker, walkers
 from service_rig import Daemon, MakeRig, Rig, StartDaemon, rigs, shorten
+from support import Bench
 
 
 @pytest.fixture
@@ -42,3 +44,10 @@ def start_daemon(database_url: str, tmp_path: Path) -> Iterator[StartDaemon]:
     yield start
     for daemon in started:
         daemon.end()
+
+
+@pytest.fixture
+def walk(bench: Bench, make_bench: Callable[[], Bench]) -> Iterator[MakeWalker]:
+    """Makes lives that follow the log of the bench; they end before any bench is closed."""
+    with walkers(bench) as make:
+        yield make

@@ -101,8 +101,11 @@ class Walker:
         self._loop.close()
 
 
+MakeWalker = Callable[..., Walker]
+
+
 @contextmanager
-def walkers(bench: Bench) -> Iterator[Callable[..., Walker]]:
+def walkers(bench: Bench) -> Iterator[MakeWalker]:
     """Makes lives, and ends them."""
     made: list[Walker] = []
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from following_rig import Recorder, Walker, walkers
+from following_rig import MakeWalker, Recorder
 from service_rig import Rig
 from support import NOW, Bench, later
 
@@ -18,15 +18,6 @@ from ledger.service.followers import Consumer
 from ledger.service.workers import make_reconciler
 from ledger.store import following
 from ledger.store.claims import bury
-
-MakeWalker = Callable[..., Walker]
-
-
-@pytest.fixture
-def walk(bench: Bench, make_bench: Callable[[], Bench]) -> Iterator[MakeWalker]:
-    """Makes lives that follow the log of the bench; they end before any bench is closed."""
-    with walkers(bench) as make:
-        yield make
 
 
 def test_everything_is_told_once_and_in_order(bench: Bench, walk: MakeWalker) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from following_rig import Walker, walkers
+from following_rig import MakeWalker, Walker
 from hook_receiver import Received, Receiver, receiving
 from openai import InvalidWebhookSignatureError, OpenAI
 from service_rig import MakeRig, StartDaemon
@@ -24,14 +24,6 @@ from ledger.store import outbox
 from ledger.store.claims import bury
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-MakeWalker = Callable[..., Walker]
-
-
-@pytest.fixture
-def walk(bench: Bench, make_bench: Callable[[], Bench]) -> Iterator[MakeWalker]:
-    """Makes lives that follow the log of the bench; they end before any bench is closed."""
-    with walkers(bench) as make:
-        yield make
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from following_rig import Walker, walkers
+from following_rig import MakeWalker
 from hook_receiver import Receiver, receiving
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -25,15 +25,6 @@ from ledger.core.tracing import VERSION
 from ledger.service import tracing as module
 from ledger.service.doctor_following import passing_on
 from ledger.service.tracing import Tracing, tracing
-
-MakeWalker = Callable[..., Walker]
-
-
-@pytest.fixture
-def walk(bench: Bench, make_bench: Callable[[], Bench]) -> Iterator[MakeWalker]:
-    """Makes lives that follow the log of the bench; they end before any bench is closed."""
-    with walkers(bench) as make:
-        yield make
 
 
 @pytest.fixture

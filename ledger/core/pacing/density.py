@@ -47,6 +47,13 @@ class Density:
         """The share that still runs at each edge, from 1 to 0; summed up from its small end."""
         return tuple(accumulate(reversed(self.mass), initial=0.0))[::-1]
 
+    def quantile(self, share: float) -> float:
+        """The age in seconds by which so many have ended."""
+        ended = tuple(accumulate(self.mass, initial=0.0))
+        k = min(max(bisect_right(ended, share) - 1, 0), BINS - 1)
+        part = (share - ended[k]) / self.mass[k] if self.mass[k] else 0.0
+        return EDGES[k] + min(part, 1.0) * (EDGES[k + 1] - EDGES[k])
+
     @property
     def curve(self) -> Callable[[float], tuple[float, float]]:
         """A function of the age: the share that has ended by then, and the sum of its ages."""

@@ -7,7 +7,7 @@ of all runs: the ladder that a class without runs of its own falls back along.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -27,7 +27,9 @@ ENOUGH: Final = 5
 """Below so many runs of a class that says more than the provider, nothing is known of it."""
 STALE_SHARE: Final = 0.05
 STALE_SECONDS: Final = 60.0
-"""A density is made anew for so many more runs, or after so long, since what goes on gets older."""
+BUSY_SECONDS: Final = 5.0
+"""A density is made anew for so many more runs, or after so long, since what goes on gets older;
+that of a class which ends many runs a second, not for each of them."""
 
 
 @record
@@ -45,6 +47,7 @@ class Experience:
     def __init__(self) -> None:
         self._ended: dict[RunClass, dict[Place, float]] = defaultdict(dict)
         self._going: dict[RunClass, dict[Place, datetime]] = defaultdict(dict)
+        self._added: Counter[RunClass] = Counter()
         self._made: dict[RunClass, tuple[Density, int, datetime]] = {}
 
     def ended(self, of: RunClass, place: Place, seconds: float) -> None:
@@ -54,6 +57,7 @@ class Experience:
         for rung in ladder(of):
             kept = self._ended[rung]
             kept[place] = seconds
+            self._added[rung] += 1
             self._going[rung].pop(place, None)
             if len(kept) > KEPT:
                 del kept[next(iter(kept))]
@@ -85,14 +89,16 @@ class Experience:
             return made[0]
         broader = self.density(rung[:-1], now) if rung else prior()
         found = density_of(*self._sample(rung, now), broader)
-        self._made[rung] = (found, self.count(rung), now)
+        self._made[rung] = (found, self._added[rung], now)
         return found
 
     def _stale(self, rung: RunClass, made: tuple[Density, int, datetime], now: datetime) -> bool:
-        _, count, at = made
-        more = abs(self.count(rung) - count) if count < KEPT else 0
-        aged = abs((now - at).total_seconds()) >= STALE_SECONDS
-        return more > STALE_SHARE * count or (aged and bool(self._going.get(rung) or count))
+        _, added, at = made
+        count, more = self.count(rung), self._added[rung] - added
+        age = abs((now - at).total_seconds())
+        if more > STALE_SHARE * count and (count < KEPT or age >= BUSY_SECONDS):
+            return True
+        return age >= STALE_SECONDS and bool(count or self._going.get(rung))
 
     def _sample(
         self, rung: RunClass, now: datetime

@@ -1,0 +1,101 @@
+"""What the ledger knows of its runs paces the next ones: derived from rows, so never forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from service_rig import MakeRig, Rig
+
+from ledger.core.pacing.experience import ENOUGH, class_of
+from ledger.core.pacing.profile import USUAL
+from ledger.errors import ConfigurationError
+from ledger.service.paces import pace_of
+from ledger.settings import load_settings
+
+SLOW = {"durations": {"slow": 1.0}}
+MEMO = class_of("responses", "sim-slow", None, "memo")
+
+
+def taught(rig: Rig, runs: int = ENOUGH) -> None:
+    """Runs of one class, all with a verdict."""
+    rig.finish(*(rig.submit("sim-slow", kind="memo") for _ in range(runs)))
+
+
+def looks_at(rig: Rig, kind: str) -> dict[str, Any]:
+    """The next looks at a new run that upstream works on."""
+    run = rig.submit("sim-slow", kind=kind)
+    rig.until(run, lambda facts: facts.remotes[0].remote_id is not None)
+    return rig.ledger.next_looks(run)
+
+
+@pytest.mark.problem(20)
+def test_whoever_opens_the_ledger_knows_what_was_learned(make_rig: MakeRig) -> None:
+    """A class with runs enough is paced by them; another kind of the same model leans on those."""
+    rig = make_rig(SLOW, poll_seconds=None)
+    before = looks_at(rig, "memo")
+    taught(rig)
+    memo, letter = looks_at(rig, "memo"), looks_at(rig, "letter")
+
+    assert ("backoff", None) == (before["policy"], before["class"])
+    assert {"learned"} == {look["why"] for look in memo["looks"]}
+    assert ["responses", "sim-slow", "memo"] == memo["class"]["of"]
+    assert ["responses", "sim-slow"] == letter["class"]["of"]
+    assert 0.1 <= memo["class"]["p50_seconds"] <= 2.5
+    assert [] != memo["looks"]
+    chances = [look["over_by_then"] for look in memo["looks"]]
+    assert sorted(chances) == chances
+
+
+def test_a_life_knows_at_once_what_it_saw_itself(make_rig: MakeRig) -> None:
+    """Ends are counted as they come, long before the ledger is read again."""
+    rig = make_rig({"durations": {"slow": 0.2}})
+    with rig.daemon() as life:
+        runs = [rig.submit("sim-slow", kind="memo") for _ in range(3)]
+        rig.expect(lambda: all(rig.ledger.get(run).final for run in runs))
+        rig.expect(lambda: life.driver.learning.experience.count(MEMO) == 3)
+
+
+def test_a_target_finds_its_price(make_rig: MakeRig) -> None:
+    """Who wants to know sooner pays more calls: the price of a second rises."""
+    worths = []
+    for seconds in (0.1, 1.0):
+        rig = make_rig(SLOW, poll_seconds=None, pacing={"notice_within_seconds": seconds})
+        taught(rig)
+        worths.append(looks_at(rig, "memo")["worth"])
+    assert worths[0] > 10 * worths[1]
+
+
+def test_a_run_with_a_verdict_has_no_next_look(make_rig: MakeRig) -> None:
+    """Nothing is planned for it, and that is an answer."""
+    rig = make_rig()
+    assert [] == rig.ledger.next_looks(rig.run())["looks"]
+
+
+def test_how_runs_are_watched_is_configured_by_profile() -> None:
+    """A profile's own table goes before the common one; what is not given keeps its default."""
+    settings = load_settings(
+        pacing={"policy": "backoff", "cap_seconds": 9.0},
+        profiles={"slow": {"pacing": {"notice_within_seconds": 30.0}}, "other": {}},
+    )
+    default, slow, other = (pace_of(settings, name) for name in ("default", "slow", "other"))
+    assert ("backoff", 9.0, USUAL.backoff.factor) == (
+        default.policy, default.backoff.cap_seconds, default.backoff.factor
+    )  # fmt: skip
+    assert ("learned", 30.0) == (slow.policy, slow.aim.notice_within_seconds)
+    assert default == other
+
+
+@pytest.mark.parametrize(
+    ("pacing", "says"),
+    [
+        ({"worth": 1.0, "calls_per_minute": 5.0}, "one of worth"),
+        ({"worth": 0.0}, "greater than or equal"),
+        ({"policy": "often"}, "learned"),
+        ({"every": 3}, "every"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(pacing: dict[str, Any], says: str) -> None:
+    """Two aims, a price of nothing, a policy or key that is not there."""
+    with pytest.raises(ConfigurationError, match=says):
+        load_settings(pacing=pacing)
