@@ -53,9 +53,13 @@ def with_calls(run: Run, spent: Spent) -> Run:
     return evolve(run, calls=sum(counts.values()), call_counts=counts)
 
 
-def counted(change: Change, spent: Spent, *, always: bool = False) -> Change:
-    """The change with the calls made so far. One that is empty stays so, unless `always`."""
-    if not spent or (change.empty and not always):
+def counted(
+    change: Change, spent: Spent, call: str | None = None, *, always: bool = False
+) -> Change:
+    """The change with the calls made so far, and the one that led to it. A change that is empty
+    stays so, unless `always`."""
+    if not (spent or call) or (change.empty and not always):
         return change
+    spent = spend(spent, call) if call else spent
     after = evolve(change.after, run=with_calls(change.after.run, spent))
     return evolve(change, after=after)

@@ -59,7 +59,9 @@ class Context:
     tools: Mapping[str, ToolSpec]
     look: Look
     spent: Spent = ()
-    """Calls that are not written yet, among them the one whose outcome is being decided on."""
+    """Calls that are not written yet."""
+    call: str | None = None
+    """The call whose outcome is being decided on, as it counts if it leads to a change."""
     refused: bool = False
     """Upstream refuses this life's credential, and no call gets through."""
 

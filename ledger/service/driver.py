@@ -13,7 +13,7 @@ from typing import Final
 
 from ledger.clock import monotonic
 from ledger.core.alphabet import Source
-from ledger.core.counting import OK, spend
+from ledger.core.counting import OK, name_of, outcome_of, spend
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
@@ -97,7 +97,8 @@ class Driver:
             life=self._heart.life.id,
             tools=self._toolbox.specs,
             look=entry.look,
-            spent=spend(entry.spent, call.name(news=True)) if call else entry.spent,
+            spent=entry.spent,
+            call=name_of(call.operation, call.result) if call else None,
             refused=self._accounts.refused(entry.facts.run.account_id),
         )
 
@@ -259,8 +260,10 @@ class Driver:
         change = make(entry.facts)
         written = not change.empty
         if call is not None:
-            entry.spent = spend(entry.spent, call.name(news=written))
-            self.usage.add(context.now, before.run.account_id, call, news=written)
+            outcome_name = outcome_of(call.operation, call.result, news=written)
+            entry.spent = spend(entry.spent, name_of(call.operation, outcome_name))
+            account = before.run.account_id
+            self.usage.count(context.now, account, call.operation, outcome_name, call.seconds)
         if written:
             # Writes that are not executed under ownership did not happen: nothing is learned.
             after = after_writes(outcome, context, source) if change.writes else None

@@ -6,8 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from ledger.core.counting import name_of, outcome_of
-
 
 def hour_of(now: datetime) -> datetime:
     """The hour that is rolled up."""
@@ -21,10 +19,6 @@ class Call:
     operation: str
     result: str
     seconds: float
-
-    def name(self, *, news: bool) -> str:
-        """How its run counts it."""
-        return name_of(self.operation, outcome_of(self.operation, self.result, news=news))
 
 
 class Usage:
@@ -42,11 +36,6 @@ class Usage:
         entry = self._counts[hour_of(now), account_id, operation, outcome]
         entry[0] += 1
         entry[1] += seconds
-
-    def add(self, now: datetime, account_id: int, call: Call, *, news: bool) -> None:
-        """Count the call of a run, once it is known whether it brought something new."""
-        outcome = outcome_of(call.operation, call.result, news=news)
-        self.count(now, account_id, call.operation, outcome, call.seconds)
 
     def take(self) -> list[tuple[datetime, int, str, str, int, float]]:
         """What was counted since the last time."""

@@ -15,12 +15,15 @@ from ledger.core.model import Change, Facts
 from ledger.core.pacing import Look
 from ledger.core.plan import next_step
 from ledger.core.policy import Policy, parse_restart
+from ledger.core.steps import Cancel
 from ledger.core.tokens import Tokens, tokens_of
 
 
-def made(facts: Facts, body: bytes, spent: Spent = (), **fields: Any) -> Change:
-    """What a reading makes of the facts, with these calls made so far."""
-    return decide(facts, seen(body, **fields), replace(context(), spent=spent))
+def made(
+    facts: Facts, body: bytes, spent: Spent = (), call: str | None = None, **fields: Any
+) -> Change:
+    """What a reading makes of the facts, with these calls made so far, and the reading itself."""
+    return decide(facts, seen(body, **fields), replace(context(), spent=spent, call=call))
 
 
 def running() -> Facts:
@@ -59,11 +62,19 @@ def test_only_a_look_can_be_for_nothing(
 def test_calls_are_written_with_the_change_they_led_to() -> None:
     """With those made before; a reading without news writes none."""
     facts, spent = running(), (("observe.unchanged", 17),)
-    same = made(facts, response("in_progress"), spend(spent, "observe.ok"))
-    done = made(facts, response("completed", output=[{}]), spend(spent, "observe.ok")).after.run
+    same = made(facts, response("in_progress"), spent, call="observe.ok")
+    done = made(facts, response("completed", output=[{}]), spent, call="observe.ok").after.run
 
     assert same.empty
     assert (18, {"observe.ok": 1, "observe.unchanged": 17}) == (done.calls, done.call_counts)
+
+
+def test_an_intent_carries_the_calls_before_it() -> None:
+    """A life that dies with the call that follows has not lost those."""
+    looks: Spent = (("observe.unchanged", 3),)
+    change = arm(running(), Cancel(1), replace(context(), spent=looks))
+
+    assert (3, {"observe.unchanged": 3}) == (change.after.run.calls, change.after.run.call_counts)
 
 
 def test_counts_go_on() -> None:

@@ -84,7 +84,7 @@ def decide(
     draft = _draft(facts, context, source)
     _apply(draft, outcome, context)
     draft.note_looks(context.look)
-    return counted(finish(draft, context), context.spent)
+    return counted(finish(draft, context), context.spent, context.call)
 
 
 def flush_looks(facts: Facts, context: Context) -> Change:
