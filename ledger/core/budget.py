@@ -162,9 +162,7 @@ class Budget:
         self._advance(now)
         before = self.limit
         if limits.limit is not None:
-            named = min(max(limits.limit, LIMIT_MIN), LIMIT_MAX)
-            if self.seen is None or named <= self.seen or now - self.seen_at >= BELIEVED_SECONDS:
-                self.seen, self.seen_at = named, now
+            self._named(limits.limit, now)
         self._lowered(before, now)
         if limits.remaining is None:
             return
@@ -173,6 +171,13 @@ class Budget:
             self._tokens = min(self._tokens, max(limits.remaining, 0.0) * self.share)
         elif limits.remaining < 1 and limits.reset_seconds is not None:
             self.hold(now + min(limits.reset_seconds, RESET_SECONDS_MAX), now)
+
+    def told(self, limit: float, at: float, now: float) -> None:
+        """Another life saw a limit at a time before now."""
+        self._advance(now)
+        before = self.limit
+        self._named(limit, min(at, now))
+        self._lowered(before, now)
 
     def hold(self, until: float, now: float) -> None:
         """No calls before `until`, ten minutes from now at most. Never sooner than it was."""
@@ -208,6 +213,13 @@ class Budget:
         self.allowed = max(self._base / 2.0, min(LIMIT_MIN, self._base))
         self._tokens = min(self._tokens, 0.0)
         self._short = False
+
+    def _named(self, limit: float, at: float) -> None:
+        """What was said before what is known says nothing new."""
+        named = min(max(limit, LIMIT_MIN), LIMIT_MAX)
+        lower = self.seen is None or named <= self.seen
+        if at >= self.seen_at and (lower or at - self.seen_at >= BELIEVED_SECONDS):
+            self.seen, self.seen_at = named, at
 
     def _lowered(self, before: float | None, now: float) -> None:
         """A limit that was not known before counts what was sent already."""

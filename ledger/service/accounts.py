@@ -173,7 +173,7 @@ class Accounts:
     async def write_marks(self, writer: Writer, now: datetime) -> None:
         """After what the calls brought: a mark that fails costs nothing, and is made later."""
         if self.budgets.news:
-            await write_news(self, writer, now)
+            await write_news(self, writer)
         while self.marks:
             account_id, why = self.marks.popitem()
             mark = functools.partial(stop_account, account_id=account_id, why=why, now=now)

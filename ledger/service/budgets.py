@@ -15,18 +15,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ledger.core.budget import Budget
+from ledger.core.pacing import HINT_SECONDS_MAX
 from ledger.errors import Limits, RateLimited, UpstreamError
 from ledger.service.usage import hour_of
 from ledger.settings import Limits as Configured
+from ledger.store.limits import Known
 
 if TYPE_CHECKING:
     from ledger.service.accounts import AccountRecord, Credential
-    from ledger.store.limits import Known
 
 Place = tuple[str, str, str]
 KNOWN_FOR: Final = timedelta(days=1)
 """A limit that nobody has seen for longer is not believed by a new life."""
 CHANGED_SHARE: Final = 0.01
+HELD_FOR_MAX: Final = timedelta(seconds=HINT_SECONDS_MAX + 60.0)
 HELD_SECONDS_MIN: Final = 1.0
 """Shorter waits are over before anybody else has read of them."""
 
@@ -136,21 +138,25 @@ class Budgets:
     def hear(self, known: Known, budget: Budget, now: datetime) -> None:
         """What the account's row says, as this or another life wrote it."""
         at = now.timestamp()
-        if known.held_until is not None:
-            budget.hold(known.held_until.timestamp(), at)
-        fresh = known.limit_at is not None and now - known.limit_at < KNOWN_FOR
-        if known.limit is not None and fresh:
-            budget.saw(Limits(limit=known.limit), at)
+        held = known.held_until
+        # Longer than any hold: written by a clock that was set back since.
+        if held is not None and held - now <= HELD_FOR_MAX:
+            budget.hold(held.timestamp(), at)
+        if known.limit is not None and known.limit_at and now - known.limit_at < KNOWN_FOR:
+            budget.told(known.limit, known.limit_at.timestamp(), at)
         self._written[known.id] = (budget.seen, budget.held_until)
 
-    def known(
-        self, account_id: int, budget: Budget
-    ) -> tuple[float | None, float | None, datetime | None]:
-        """What an account's row is to say: limit, remaining, held until."""
+    def known(self, account_id: int, budget: Budget, breaker: str | None) -> Known:
+        """What an account's row is to say."""
         self._written[account_id] = (budget.seen, budget.held_until)
-        held = budget.held_until
-        until = datetime.fromtimestamp(held, UTC) if held > 0 else None
-        return budget.seen, budget.remaining, until
+        return Known(
+            id=account_id,
+            limit=budget.seen,
+            left=budget.remaining,
+            limit_at=_time(budget.seen_at),
+            held_until=_time(budget.held_until),
+            breaker=breaker,
+        )
 
     def shift(self, by: timedelta) -> None:
         """The wall clock was set: nobody waits longer than before."""
@@ -193,3 +199,7 @@ class Budgets:
     def _limits(self, record: AccountRecord) -> Configured:
         here = self._credentials.get((record.provider, record.base_url, record.project))
         return here.limits if here else Configured()
+
+
+def _time(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None

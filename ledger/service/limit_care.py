@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ledger.store.writer import Writer
 
 
-async def write_news(accounts: Accounts, writer: Writer, now: datetime) -> None:
+async def write_news(accounts: Accounts, writer: Writer) -> None:
     """Tell others of a limit, a hold or a breaker that changed; what cannot be told now is told
     later."""
     news, accounts.budgets.news = accounts.budgets.news, set()
-    known = [item for n in sorted(news) if (item := _known(accounts, n, now)) is not None]
+    known = [item for n in sorted(news) if (item := _known(accounts, n)) is not None]
     if known:
         try:
             await writer.transact(lambda c: write_known(c, known))
@@ -71,7 +71,7 @@ class LimitCare:
             )
             for (hour, account), seen in hours.items()
         ]
-        known = [_known(self._accounts, row.account_id, now) for row in rows]
+        known = [_known(self._accounts, row.account_id) for row in rows]
         try:
             await self._writer.transact(lambda c: _write(c, rows, known))
         except DatabaseError:
@@ -84,17 +84,8 @@ def _write(connection: Connection, rows: Sequence[HourRow], known: Sequence[Know
     write_known(connection, [item for item in known if item is not None])
 
 
-def _known(accounts: Accounts, account_id: int, now: datetime) -> Known | None:
+def _known(accounts: Accounts, account_id: int) -> Known | None:
     if account_id not in accounts.records:
         return None
-    budget = accounts.budget(account_id)
-    limit, left, held = accounts.budgets.known(account_id, budget)
-    gate = accounts.gate(account_id)
-    return Known(
-        id=account_id,
-        limit=limit,
-        left=left,
-        limit_at=now if limit is not None else None,
-        held_until=held,
-        breaker="open" if gate.opened_at is not None else None,
-    )
+    breaker = "open" if accounts.gate(account_id).opened_at is not None else None
+    return accounts.budgets.known(account_id, accounts.budget(account_id), breaker)

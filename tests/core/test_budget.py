@@ -146,6 +146,18 @@ def test_of_two_limits_the_lower_is_believed_for_a_while() -> None:
     assert 500 == budget.limit
 
 
+def test_what_another_life_saw_long_ago_prolongs_nothing() -> None:
+    """The row of an account is read again and again: the time it names is what counts."""
+    budget = Budget()
+    budget.told(60, START, START + 5)
+    assert 60 == budget.limit
+    for minute in range(11):
+        budget.told(60, START, START + 60 * minute)
+    budget.saw(seen(500), START + 602)
+    budget.told(60, START, START + 603)
+    assert 500 == budget.limit
+
+
 def test_what_upstream_has_left_is_all_there_is() -> None:
     """Others use the credential too: with nothing left the next call waits its turn."""
     budget = Budget(configured=600)

@@ -18,9 +18,9 @@ from scripted_upstream import (
     thread_address,
 )
 
-from ledger.core.outcome import Observation
+from ledger.core.outcome import Observation, Observed, dump_outcome
 from ledger.core.request import usable_id
-from ledger.errors import MalformedReply, RequestRefused
+from ledger.errors import Limits, MalformedReply, RequestRefused, UpstreamError
 from ledger.providers.assistants import AssistantsProvider
 from ledger.providers.exchange import segment
 
@@ -187,3 +187,29 @@ def test_a_thread_is_read(upstream: Upstream) -> None:
     )
     assert (seen.remote_id, seen.status) == ("thread_1", "completed")
     assert upstream.lines == ["GET /v1/threads/thread_1"]
+
+
+LIMITS = {
+    "x_ratelimit_limit_requests": "500",
+    "x_ratelimit_remaining_requests": "499",
+    "x_ratelimit_reset_requests": "120ms",
+}
+
+
+def test_a_success_says_what_is_left_of_the_limit(upstream: Upstream) -> None:
+    """For the budget; it is not kept with the outcome."""
+    upstream.say(response(), **LIMITS)
+    seen = ask(upstream, lambda provider: provider.observe(response_address()))
+    assert Limits(500.0, 499.0, 0.12) == seen.limits
+    assert b"limits" not in dump_outcome(Observed(n=1, observation=seen))
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b"{}"), (429, b'{"error": {"message": "x"}}')])
+def test_a_failure_says_what_is_left_of_the_limit(
+    upstream: Upstream, status: int, body: bytes
+) -> None:
+    """An error, and a reply that cannot be read."""
+    upstream.say(body, status=status, **LIMITS)
+    with pytest.raises(UpstreamError) as caught:
+        ask(upstream, lambda provider: provider.observe(response_address()))
+    assert Limits(500.0, 499.0, 0.12) == caught.value.reply.limits

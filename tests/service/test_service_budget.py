@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from service_rig import MakeRig, verdict
-from support import SQLITE
+from support import NOW, SQLITE, later
 
 from ledger import Ledger
 from ledger.clock import utcnow
+from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.limits import limits
 from ledger.service.workers import make_reconciler
 from ledger.settings import Limits
@@ -56,8 +57,8 @@ def test_lives_divide_the_limit_and_hear_of_a_hold(make_rig: MakeRig) -> None:
         rig.expect(lambda: all(a.budget(1).held_until > now + 20 for a in both))
     assert rig.scalar("SELECT held_until FROM account") is not None
 
-    later = make_reconciler(rig.ledger, role="daemon")
-    accounts = accounts_of(later)
+    third = make_reconciler(rig.ledger, role="daemon")
+    accounts = accounts_of(third)
     accounts.learn(rig.ledger.store)
     assert accounts.budget(1).held_until > utcnow().timestamp() + 15
     (shown,) = limits(rig.ledger)
@@ -91,3 +92,19 @@ def test_a_small_budget_is_kept_to_the_end(make_rig: MakeRig) -> None:
     assert 60 <= calls <= 30 + took * 600 / 61
     assert 0 < rig.scalar("SELECT throttled FROM api_limit")
     assert {DONE} == {verdict(rig.ledger.get(run)) for run in runs}
+
+
+def test_calls_that_belong_to_no_run_are_counted_too() -> None:
+    """Looking into a delivery waits for the budget and for the gate, and spends a call."""
+    accounts = Accounts({}, opener=None)  # type: ignore[arg-type]
+    accounts.records[1] = AccountRecord(
+        id=1, provider="responses", base_url="u", project="", profile="p"
+    )
+    budget, at = accounts.budget(1), NOW.timestamp()
+    budget.hold(at + 30, at)
+    assert later(30) == accounts.may_call(1, NOW)
+    accounts.gate(1).not_before = later(60)
+    assert later(60) == accounts.may_call(1, later(30))
+    assert 0 == budget.measured(at + 30)
+    assert None is accounts.may_call(1, later(60))
+    assert 1 == budget.measured(at + 60)

@@ -248,6 +248,20 @@ def test_a_guarded_account_is_probed_by_one() -> None:
     assert [1, 2, 3, 4] == [bench.pop() for _ in range(4)]
 
 
+def test_a_clock_that_is_set_loses_nobody_in_line() -> None:
+    """Who waited for a call is due again by the new time, and nobody goes twice."""
+    bench = Bench(limit=60)
+    for n in range(6):
+        bench.add(NEW, n)
+    assert [0, None] == [bench.pop(), bench.pop()]
+    bench.agenda.shift(timedelta(hours=-1))
+    bench.now -= timedelta(hours=1)
+
+    served = [n for _, n in bench.served(30)]
+
+    assert [1, 2, 3, 4, 5] == sorted(served)
+
+
 def test_throttled_time_is_counted() -> None:
     """How often something waited for a call, and for how long."""
     bench = Bench(limit=60)
