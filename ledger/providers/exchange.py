@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
-
 from ledger.core.alphabet import RemoteKind
 from ledger.core.intent import Address
 from ledger.core.outcome import Observation
@@ -19,6 +17,7 @@ from ledger.core.request import usable_id
 from ledger.errors import MalformedReply, Reply, RequestRefused, RunwardError
 from ledger.providers.replies import (
     BODY_BYTES_KEPT,
+    Answer,
     Redact,
     clean_text,
     poll_after_seconds,
@@ -37,11 +36,11 @@ class Page:
 class Exchange:
     """What came back from one call."""
 
-    def __init__(self, operation: str, response: httpx2.Response, redact: Redact) -> None:
-        self.body = redact(response.content)
+    def __init__(self, operation: str, answer: Answer, redact: Redact) -> None:
+        self.body = redact(answer.body)
         self._operation = operation
-        self._status = response.status_code
-        self._headers = response.headers
+        self._status = answer.status
+        self._headers = answer.headers
 
     def observation(self, address: Address, *, created: bool = False) -> Observation:
         """The object that was made or asked for.

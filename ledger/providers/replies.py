@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ledger import clock
 from ledger.core.redaction import redact_bytes, redact_text
@@ -22,6 +22,14 @@ SECRET_CHARS_MIN: Final = 8
 """Local servers take keys such as `x`; blotting those out would destroy every body."""
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+
+class Answer(NamedTuple):
+    """What came back over HTTP, whichever client asked. `headers` are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def redactor(secrets: set[str]) -> Redact:
