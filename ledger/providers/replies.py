@@ -35,9 +35,19 @@ class Answer(NamedTuple):
 def redactor(secrets: set[str]) -> Redact:
     """Blots the `secrets` (a live set) and whatever looks like one out of bytes of JSON."""
 
+    known: tuple[str, ...] = ()
+    counted = 0
+
     def redact(body: bytes) -> bytes:
-        long = [secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN]
-        return redact_bytes(body, *long, *(json.dumps(secret)[1:-1] for secret in long))
+        nonlocal known, counted
+        if len(secrets) != counted:
+            # It only grows, and seldom; bodies come by the thousand.
+            counted = len(secrets)
+            long = [secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN]
+            spelled = {*long, *(json.dumps(secret)[1:-1] for secret in long)}
+            # The longest first: one may be a part of another.
+            known = tuple(sorted(spelled, key=len, reverse=True))
+        return redact_bytes(body, *known)
 
     return redact
 

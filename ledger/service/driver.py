@@ -14,6 +14,7 @@ from typing import Final
 from ledger.clock import monotonic
 from ledger.core.alphabet import Source
 from ledger.core.decide import arm, decide, flush_looks
+from ledger.core.decide.quiet import is_quiet
 from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import Elapsed, Failed, Outcome, ToolDone, ToolNotStarted, dump_outcome
@@ -233,9 +234,9 @@ class Driver:
         def make(facts: Facts) -> Change:
             return decide(facts, outcome, context, source=source)
 
-        change = make(entry.facts)
-        written = not change.empty
-        if written:
+        change = None if is_quiet(before, outcome, context.now, source) else make(before)
+        written = change is not None and not change.empty
+        if change is not None and written:
             # Writes that are not executed under ownership did not happen: nothing is learned.
             after = after_writes(outcome, context, source) if change.writes else None
             learned = after is None and not isinstance(outcome, Elapsed)

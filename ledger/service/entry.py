@@ -12,6 +12,7 @@ from ledger.core.model import Facts
 from ledger.core.outcome import Failed, Observed, Outcome
 from ledger.core.pacing import TOLD_SECONDS, Look, after_failure, next_look, trouble_is_news
 from ledger.core.plan.urgency import URGENT_SECONDS, fetch_by, in_time
+from ledger.core.record import evolve
 
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -151,15 +152,15 @@ def look_after(
         )
         due = in_time(due, now, fetch_by(facts, look))
         troubled = now if trouble_is_news(look, now) else look.trouble_at
-        return replace(look, next_at=due, failures=failures, last=now, trouble_at=troubled)
+        return evolve(look, next_at=due, failures=failures, last=now, trouble_at=troubled)
     counted = (
-        replace(look, count=0, first=None)
+        evolve(look, count=0, first=None)
         if news
-        else replace(look, count=look.count + 1, first=look.first or now)
+        else evolve(look, count=look.count + 1, first=look.first or now)
     )
     if not isinstance(outcome, Observed):
         due = now if news else after_failure(now, failures=2, retry_after_seconds=None, spread=0.5)
-        return replace(counted, next_at=due, failures=0, last=now)
+        return evolve(counted, next_at=due, failures=0, last=now)
     remote = facts.remote(outcome.n)
     told = look.told is not None and (now - look.told).total_seconds() < TOLD_SECONDS
     covered = covered and not told and facts.run.cancel_requested_at is None
@@ -174,5 +175,5 @@ def look_after(
         spread=spread,
         covered=covered,
     )
-    seen = replace(counted, failures=0, last=now, seen=now)
-    return replace(seen, next_at=in_time(due, now, fetch_by(facts, seen)))
+    seen = evolve(counted, failures=0, last=now, seen=now)
+    return evolve(seen, next_at=in_time(due, now, fetch_by(facts, seen)))
