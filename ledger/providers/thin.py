@@ -147,7 +147,9 @@ async def _bounded(response: aiohttp.ClientResponse, operation: str) -> bytes:
     """The body, unpacked. Raises MalformedReply for one that is larger than any reply."""
     parts: list[bytes] = []
     size = 0
-    while part := await response.content.readany():
+    content = response.content
+    while not content.at_eof():
+        part = await content.readany()
         parts.append(part)
         size += len(part)
         if size > BODY_BYTES_MAX:

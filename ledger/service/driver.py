@@ -120,7 +120,8 @@ class Driver:
         if isinstance(step, RunTools) or now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
-        paused, by = gate.enter(now, entry.look.failures), fetch_by(entry.facts, entry.look)
+        paused = gate.enter(now, entry.look.failures)
+        by = fetch_by(entry.facts, entry.look) if paused is not None else None
         if paused is None or by is None or gate.stopped is not None:
             return paused
         # A result that is about to be dropped is fetched, whatever politeness says.
