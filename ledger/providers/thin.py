@@ -52,9 +52,7 @@ BEFORE_SENDING: Final = (
 class ThinReads:
     """The reads of one account over connections of its own. It belongs to one event loop.
 
-    Nothing is followed, kept or repeated: no redirects, no cookies, no retries; but a GET that a
-    kept connection was closed under, before any reply, goes out once more on a new one (RFC 9112,
-    section 9.3.1), as the SDK's stack does by looking at the connection before.
+    Nothing is followed, kept or repeated: no redirects, no cookies, no retries.
     """
 
     def __init__(self, client: AsyncOpenAI, headers: Mapping[str, str], redact: Redact) -> None:
@@ -108,6 +106,8 @@ class ThinReads:
                 sock_read=READ_SECONDS,
             ),
         )
+        # A GET would be sent again when the connection breaks; the ledger owns repetition.
+        self._session._retry_connection = False
         return self._session
 
     def _failure(self, error: Exception, operation: str) -> UpstreamError:
