@@ -363,7 +363,7 @@ def test_a_proxy_is_used_as_the_sdk_uses_it(
             await provider.close()
 
     asyncio.run(main())
-    assert (1, 0) if proxied else (0, 1) == (len(proxy.heads), len(upstream.heads))
+    assert ((1, 0) if proxied else (0, 1)) == (len(proxy.heads), len(upstream.heads))
 
 
 FAULTS = [
