@@ -16,7 +16,7 @@ PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.sim ## the whole story against a simulator, with a kill -9 in the middle; needs no key
+demo: $(VENV)/.base ## the whole story against a simulator, with a kill -9 in the middle; needs no key
 	@$(PY) cli.py demo
 
 test: lint ## lint, then every test: what CI runs
@@ -56,6 +56,7 @@ bench: $(VENV)/.dev ## measure against the goals: BENCH="--database sqlite"
 	@$(PY) -m benchmarks.regimes
 	@$(PY) -m benchmarks.polling
 	@$(PY) -m benchmarks.limits
+	@$(PY) -m benchmarks.polls
 
 clean: ## remove everything that these targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -65,11 +66,11 @@ clean: ## remove everything that these targets made
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	@echo "setting up $(VENV) for development"
 	@$(PIP) install --editable '.[dev]' --constraint constraints.txt
-	@touch $(VENV)/.sim $@
+	@touch $(VENV)/.base $@
 
-$(VENV)/.sim: pyproject.toml constraints.txt | $(PY)
+$(VENV)/.base: pyproject.toml constraints.txt | $(PY)
 	@echo "setting up $(VENV)"
-	@$(PIP) install --editable '.[sim]' --constraint constraints.txt
+	@$(PIP) install --editable . --constraint constraints.txt
 	@touch $@
 
 # A name on the PATH proves nothing: each candidate is run before it is believed.

@@ -79,6 +79,7 @@ def demand_credential(ledger: Ledger) -> None:
 async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
     from ledger.commands.inbox import inbox_beside
     from ledger.commands.logs import hail, reload_on_hangup
+    from ledger.service import collector
     from ledger.service.supervision import Supervisor
     from ledger.service.workers import make_reconciler
 
@@ -88,6 +89,7 @@ async def _run(ledger: Ledger, *, once: bool, drain: bool) -> None:
     reload_on_hangup()
     async with inbox_beside(ledger, stop):
         await reconciler.begin()
+        collector.settle()
         hail(f"runward daemon {reconciler.heart.life.id[:8]} on {place_of(ledger)}")
         if once or drain:
             await reconciler.run(stop, until=reconciler.idle if once else reconciler.empty)

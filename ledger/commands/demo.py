@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.commands.output import Format, say
-from ledger.commands.simulator import need_simulator
 from ledger.errors import RunwardError
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ def demo(
 
     Needs no key and no server. Ends with 1 if anything does not add up.
     """
-    need_simulator()
     from ledger.clock import monotonic
     from ledger.commands.demo_report import Report, print_report
 

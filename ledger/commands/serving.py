@@ -213,6 +213,7 @@ async def _drive_and_answer(
     routers: list[APIRouter],
 ) -> None:
     from ledger.commands.logs import reload_on_hangup
+    from ledger.service import collector
     from ledger.service.supervision import Supervisor
     from ledger.service.workers import make_reconciler
     from ledger.web.app import create_app
@@ -224,6 +225,7 @@ async def _drive_and_answer(
     service = _service(ledger, listener, reconciler=reconciler)
     app, drained = create_app(service, routers=routers), asyncio.Event()
     await reconciler.begin()
+    collector.settle()
     _greet("up", ledger, listener)
 
     async def drive() -> None:

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 sim = typer.Typer(help="A simulator of the upstream endpoints.", no_args_is_help=True)
 
 
-def need_simulator() -> None:
-    """Raise ConfigurationError unless the simulator's library is installed."""
-    try:
-        import aiohttp  # noqa: F401
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "the simulator needs an HTTP server", hint="pip install 'runward[sim]'"
-        ) from None
-
-
 @sim.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -50,7 +40,6 @@ def serve(
     ] = None,
 ) -> None:
     """Serve until interrupted; prints the base URL on stdout."""
-    need_simulator()
     from dataclasses import replace
 
     from ledger.simulator import Scenario, ScenarioError, load_scenario
@@ -104,7 +93,6 @@ def scenarios(
     form: Annotated[Format, typer.Option("-o", "--output")] = Format.table,
 ) -> None:
     """The magic model names, as payment test cards are."""
-    need_simulator()
     from ledger.simulator import CATALOGUE
 
     rows = [{"model": name, "what": what} for name, what in CATALOGUE.items()]
@@ -138,7 +126,6 @@ def fuzz(
     Everything follows from the seed: the same one gives the same history, hashes included.
     """
     _one_way(seeds=seeds, first=first, seed=seed, stories=stories or None, every=every)
-    need_simulator()
     from ledger.fuzzing import campaign
 
     if seed is not None:

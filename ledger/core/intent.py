@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.core.alphabet import RemoteKind
+from ledger.core.record import record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Output:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Address:
     """Where one upstream object is, or would be."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ledger.core.alphabet import RemoteKind
 from ledger.core.model import Write
+from ledger.core.record import record
 from ledger.errors import Limits, Reply, UpstreamError, leaves
 
 ERRORS: Final = {error.__name__: error for error in leaves()}
@@ -24,7 +25,7 @@ class CallRequest:
     arguments: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Observation:
     """What upstream said of one object, with the body it said it in. Absent things are None."""
 
@@ -50,7 +51,7 @@ class Observation:
     limits: Limits | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Observed:
     """A call on remote `n` succeeded and upstream described the object."""
 

@@ -29,8 +29,9 @@ def redact_bytes(body: bytes, *known: str) -> bytes:
     for secret in known:
         if secret:
             body = body.replace(secret.encode(), BLOT.encode())
-    if any(hint in body for hint in _HINTS):
-        body = _BYTES.sub(BLOT.encode(), body)
+    for hint in _HINTS:
+        if hint in body:
+            return _BYTES.sub(BLOT.encode(), body)
     return body
 
 

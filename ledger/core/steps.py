@@ -10,6 +10,7 @@ from typing import Final
 from ledger.core.alphabet import OnUnknownOutcome
 from ledger.core.counting import Spent
 from ledger.core.pacing import Look
+from ledger.core.record import record
 
 CANCEL_SECONDS: Final = 120.0
 """A cancel that upstream accepts and does not finish is given up after this."""
@@ -50,7 +51,7 @@ class ToolSpec:
     on_unknown_outcome: OnUnknownOutcome | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Context:
     """Who decides, when, and with which tools at hand."""
 

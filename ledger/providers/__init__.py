@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from ledger.providers.seam import Provider
 
 
-def _responses(client: AsyncOpenAI, key: str) -> Provider:
+def _responses(client: AsyncOpenAI, key: str, *, thin: bool = False) -> Provider:
     from ledger.providers.responses import ResponsesProvider
 
-    return ResponsesProvider(client, key)
+    return ResponsesProvider(client, key, thin=thin)
 
 
-def _assistants(client: AsyncOpenAI, key: str) -> Provider:
+def _assistants(client: AsyncOpenAI, key: str, *, thin: bool = False) -> Provider:
     from ledger.providers.assistants import AssistantsProvider
 
-    return AssistantsProvider(client, key)
+    return AssistantsProvider(client, key, thin=thin)
 
 
-PROVIDERS: Final[dict[str, Callable[[AsyncOpenAI, str], Provider]]] = {
+PROVIDERS: Final[dict[str, Callable[..., Provider]]] = {
     "responses": _responses,
     "assistants": _assistants,
 }
@@ -42,6 +42,7 @@ def open_provider(profile: AccountProfile, key: str) -> Provider:
         raise ConfigurationError(
             f"there is no provider {profile.provider!r}; known: {', '.join(PROVIDERS)}"
         )
-    from ledger.providers.client import build_client
+    from ledger.providers.client import build_client, unproxied
 
-    return PROVIDERS[profile.provider](build_client(profile, key=key), key)
+    client = build_client(profile, key=key)
+    return PROVIDERS[profile.provider](client, key, thin=unproxied(client))

@@ -42,8 +42,8 @@ GONE: Final = (
 class AssistantsProvider:
     """`/threads` and their runs; see `Provider` for what each method promises."""
 
-    def __init__(self, client: AsyncOpenAI, key: str) -> None:
-        self._wire = Wire(client, key, headers=HEADERS)
+    def __init__(self, client: AsyncOpenAI, key: str, *, thin: bool = False) -> None:
+        self._wire = Wire(client, key, headers=HEADERS, thin=thin)
 
     async def create(self, intent: Intent) -> Observation:
         """A thread with the messages, or a run on one. Raises ThreadBusy besides the rest."""
@@ -62,7 +62,7 @@ class AssistantsProvider:
 
     async def observe(self, address: Address) -> Observation:
         """Read one thread or run."""
-        read = self._wire.get(f"read {address.kind}", _path(address))
+        read = self._wire.look(f"read {address.kind}", _path(address))
         return (await self._explained(read)).observation(address)
 
     async def search(self, address: Address) -> tuple[Observation, ...]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 20.0
+SLACK_SECONDS: Final = 15.0
+"""Timeouts are per read of the socket: a reply that trickles in would otherwise never end."""
 _FINGERPRINT_PREFIX: Final = b"runward credential\x00"
 
 
@@ -76,6 +78,24 @@ def build_client(
     client.organization = profile.organization
     client.project = profile.project
     return client
+
+
+def unproxied(client: AsyncOpenAI) -> bool:
+    """Whether no proxy can stand between us and the base URL, whoever reads the environment.
+
+    NO_PROXY counts where it is beyond doubt: `*`, or the very host. A user name in the base URL is
+    for the SDK's stack to use as well.
+    """
+    from urllib.request import getproxies
+
+    proxies = getproxies()
+    url = client.base_url
+    if url.userinfo:
+        return False
+    if not (proxies.get(url.scheme) or proxies.get("all")):
+        return True
+    excepted = {name.strip().lower() for name in proxies.get("no", "").split(",")}
+    return "*" in excepted or url.host.lower() in excepted
 
 
 def _judge_base_url(base_url: str) -> None:

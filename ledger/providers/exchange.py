@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
-
-import httpx2
 
 from ledger.core.alphabet import RemoteKind
 from ledger.core.intent import Address
@@ -20,11 +17,15 @@ from ledger.core.request import usable_id
 from ledger.errors import MalformedReply, Reply, RequestRefused, RunwardError
 from ledger.providers.replies import (
     BODY_BYTES_KEPT,
+    Answer,
     Redact,
     clean_text,
     poll_after_seconds,
     request_id,
 )
+
+PLAIN: Final = re.compile(r"\w+", re.ASCII)
+"""The ids that upstream makes: nothing in them needs quoting, and looks quote by the thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class Page:
 class Exchange:
     """What came back from one call."""
 
-    def __init__(self, operation: str, response: httpx2.Response, redact: Redact) -> None:
-        self.body = redact(response.content)
+    def __init__(self, operation: str, answer: Answer, redact: Redact) -> None:
+        self.body = redact(answer.body)
         self._operation = operation
-        self._status = response.status_code
-        self._headers = response.headers
+        self._status = answer.status
+        self._headers = answer.headers
 
     def observation(self, address: Address, *, created: bool = False) -> Observation:
         """The object that was made or asked for.
@@ -50,7 +51,8 @@ class Exchange:
         Raises MalformedReply, with the reply attached, when it cannot be read, is about another
         object, or brings no id although it answers a create.
         """
-        with self._readable():
+        try:
+            self._judge_type()
             seen = read_object(
                 address.kind,
                 self.body,
@@ -59,23 +61,26 @@ class Exchange:
                 limits=read_limits(self._headers.get),
             )
             _judge(seen, address, created=created)
+        except Exception as error:
+            raise self._unreadable(error) from error
         return seen
 
     def page(self) -> Page:
         """One page of a list (`data`, `has_more`, ids as cursors). Raises MalformedReply."""
-        with self._readable():
-            return _read_page(parse_json(self.body))
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
         try:
-            if self._headers.get("content-type", "").lower().startswith("text/html"):
-                raise MalformedReply("the reply is a web page")
-            yield
+            self._judge_type()
+            return _read_page(parse_json(self.body))
         except Exception as error:
-            why = error.message if isinstance(error, RunwardError) else type(error).__name__
-            text = clean_text(f"{self._operation}: {why}", 500)
-            raise MalformedReply(text, reply=self._reply()) from error
+            raise self._unreadable(error) from error
+
+    def _judge_type(self) -> None:
+        if self._headers.get("content-type", "").lower().startswith("text/html"):
+            raise MalformedReply("the reply is a web page")
+
+    def _unreadable(self, error: Exception) -> MalformedReply:
+        why = error.message if isinstance(error, RunwardError) else type(error).__name__
+        text = clean_text(f"{self._operation}: {why}", 500)
+        return MalformedReply(text, reply=self._reply())
 
     def _reply(self) -> Reply:
         return Reply(
@@ -131,4 +136,4 @@ def segment(object_id: str) -> str:
     """
     if not usable_id(object_id):
         raise RequestRefused(f"the id {object_id[:40]!r} cannot be part of an address")
-    return quote(object_id, safe="")
+    return object_id if PLAIN.fullmatch(object_id) else quote(object_id, safe="")

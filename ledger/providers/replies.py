@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ledger import clock
 from ledger.core.limits import read_limits
@@ -25,12 +25,30 @@ SECRET_CHARS_MIN: Final = 8
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
+class Answer(NamedTuple):
+    """What came back over HTTP, whichever client asked. `headers` are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 def redactor(secrets: set[str]) -> Redact:
     """Blots the `secrets` (a live set) and whatever looks like one out of bytes of JSON."""
 
+    known: tuple[str, ...] = ()
+    counted = 0
+
     def redact(body: bytes) -> bytes:
-        long = [secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN]
-        return redact_bytes(body, *long, *(json.dumps(secret)[1:-1] for secret in long))
+        nonlocal known, counted
+        if len(secrets) != counted:
+            # It only grows, and seldom; bodies come by the thousand.
+            counted = len(secrets)
+            long = [secret for secret in secrets if len(secret) >= SECRET_CHARS_MIN]
+            spelled = {*long, *(json.dumps(secret)[1:-1] for secret in long)}
+            # The longest first: one may be a part of another.
+            known = tuple(sorted(spelled, key=len, reverse=True))
+        return redact_bytes(body, *known)
 
     return redact
 

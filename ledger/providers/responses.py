@@ -20,8 +20,8 @@ from ledger.providers.wire import Wire
 class ResponsesProvider:
     """`/responses`: chained, without a list; see `Provider` for what each method promises."""
 
-    def __init__(self, client: AsyncOpenAI, key: str) -> None:
-        self._wire = Wire(client, key)
+    def __init__(self, client: AsyncOpenAI, key: str, *, thin: bool = False) -> None:
+        self._wire = Wire(client, key, thin=thin)
 
     async def create(self, intent: Intent) -> Observation:
         """One link of the chain: the caller's request, or the outputs of the link before."""
@@ -40,7 +40,7 @@ class ResponsesProvider:
 
     async def observe(self, address: Address) -> Observation:
         """Read one response."""
-        exchange = await self._wire.get("read response", _path(address))
+        exchange = await self._wire.look("read response", _path(address))
         return exchange.observation(address)
 
     async def search(self, address: Address) -> tuple[Observation, ...]:  # noqa: ARG002

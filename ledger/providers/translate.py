@@ -32,7 +32,7 @@ from ledger.errors import (
     UpstreamConflict,
     UpstreamError,
 )
-from ledger.providers.replies import Redact, clean_text, read_reply
+from ledger.providers.replies import Answer, Redact, clean_text, read_reply
 
 REFUSED: Final[Mapping[int, type[UpstreamError]]] = {
     401: AuthenticationRefused,
@@ -84,13 +84,18 @@ def of_status(status: int, error: dict[str, Any] | None) -> type[UpstreamError]:
     return REFUSED.get(status, MalformedReply)
 
 
-def _status_error(error: APIStatusError, operation: str, redact: Redact) -> UpstreamError:
-    response = error.response
-    reply, said = read_reply(response.status_code, response.headers, response.content, redact)
+def refusal(answer: Answer, operation: str, redact: Redact) -> UpstreamError:
+    """What a reply without a 2xx status is raised as."""
+    reply, said = read_reply(answer.status, answer.headers, answer.body, redact)
     text = clean_text((said or {}).get("message"), 500) or "without a JSON error"
     code = f" ({reply.error_code})" if reply.error_code else ""
-    kind = of_status(response.status_code, said)
+    kind = of_status(answer.status, said)
     return kind(f"{operation}: upstream answered {reply.status}{code}: {text}", reply=reply)
+
+
+def _status_error(error: APIStatusError, operation: str, redact: Redact) -> UpstreamError:
+    held = error.response
+    return refusal(Answer(held.status_code, held.headers, held.content), operation, redact)
 
 
 def _credential_error(error: OpenAIError, operation: str, _redact: Redact) -> UpstreamError:
@@ -106,12 +111,15 @@ def _connection_error(error: OpenAIError, operation: str, redact: Redact) -> Ups
 
 
 def _transport_error(cause: BaseException, operation: str, redact: Redact) -> UpstreamError:
+    return of_transport(cause)(told(cause, operation, redact))
+
+
+def told(cause: BaseException, operation: str, redact: Redact) -> str:
+    """What a failure below HTTP says of itself, without secrets."""
     said = redact(str(cause).encode("utf-8", "replace")).decode("utf-8", "replace")
     detail = clean_text(said, 300)
     name = type(cause).__name__
-    return of_transport(cause)(
-        f"{operation}: {name}: {detail}" if detail else f"{operation}: {name}"
-    )
+    return f"{operation}: {name}: {detail}" if detail else f"{operation}: {name}"
 
 
 def _unreadable(error: OpenAIError, operation: str, redact: Redact) -> UpstreamError:

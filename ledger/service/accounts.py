@@ -89,7 +89,10 @@ class Accounts:
 
     def gate(self, account_id: int) -> Gate:
         """The account's gate."""
-        return self._gates.setdefault(account_id, Gate())
+        gate = self._gates.get(account_id)
+        if gate is None:
+            gate = self._gates[account_id] = Gate()
+        return gate
 
     def budget(self, account_id: int) -> Budget:
         """What the account's credential may spend."""

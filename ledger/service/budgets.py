@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ledger.core.budget import Budget
-from ledger.core.pacing import HINT_SECONDS_MAX
+from ledger.core.pacing.looks import HINT_SECONDS_MAX
 from ledger.errors import Limits, RateLimited, UpstreamError
 from ledger.service.usage import hour_of
 from ledger.settings import Limits as Configured

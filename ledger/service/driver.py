@@ -15,6 +15,7 @@ from ledger.clock import monotonic
 from ledger.core.alphabet import Source
 from ledger.core.counting import OK, name_of, outcome_of, spend
 from ledger.core.decide import arm, decide, flush_looks
+from ledger.core.decide.quiet import is_quiet
 from ledger.core.delivery import ANNOUNCED
 from ledger.core.model import Change, Facts
 from ledger.core.outcome import (
@@ -139,7 +140,8 @@ class Driver:
         if now >= entry.facts.run.deadline_at:
             return None
         gate = self._accounts.gate(entry.facts.run.account_id)
-        paused, by = gate.enter(now, entry.look.failures), fetch_by(entry.facts, entry.look)
+        paused = gate.enter(now, entry.look.failures)
+        by = fetch_by(entry.facts, entry.look) if paused is not None else None
         if paused is None or by is None or gate.stopped is not None:
             return paused
         # A result that is about to be dropped is fetched, whatever politeness says.
@@ -257,14 +259,14 @@ class Driver:
         def make(facts: Facts) -> Change:
             return decide(facts, outcome, context, source=source)
 
-        change = make(entry.facts)
-        written = not change.empty
+        change = None if is_quiet(before, outcome, context.now, source) else make(before)
+        written = change is not None and not change.empty
         if call is not None:
             outcome_name = outcome_of(call.operation, call.result, news=written)
             entry.spent = spend(entry.spent, name_of(call.operation, outcome_name))
             account = before.run.account_id
             self.usage.count(context.now, account, call.operation, outcome_name, call.seconds)
-        if written:
+        if change is not None and written:
             # Writes that are not executed under ownership did not happen: nothing is learned.
             after = after_writes(outcome, context, source) if change.writes else None
             learned = after is None and not isinstance(outcome, Elapsed)

@@ -14,6 +14,7 @@ from ledger.core.outcome import Failed, Observed, Outcome
 from ledger.core.pacing import Look, after_failure, trouble_is_news
 from ledger.core.pacing.next_look import DEFAULT, Choice, Sight, next_look
 from ledger.core.plan.urgency import fetch_by, in_time
+from ledger.core.record import evolve
 from ledger.service.turns import Turns, Unlimited
 
 STEP_SECONDS_MIN: Final = 2.0
@@ -148,16 +149,16 @@ def look_after(
         )
         due = in_time(due, now, fetch_by(facts, look))
         troubled = now if trouble_is_news(look, now) else look.trouble_at
-        return replace(look, next_at=due, failures=failures, last=now, trouble_at=troubled)
+        return evolve(look, next_at=due, failures=failures, last=now, trouble_at=troubled)
     counted = (
-        replace(look, count=0, first=None)
+        evolve(look, count=0, first=None)
         if news
-        else replace(look, count=look.count + 1, first=look.first or now)
+        else evolve(look, count=look.count + 1, first=look.first or now)
     )
     if not isinstance(outcome, Observed):
         due = now if news else after_failure(now, failures=2, retry_after_seconds=None, spread=0.5)
-        return replace(counted, next_at=due, failures=0, last=now)
-    seen = replace(counted, failures=0, last=now, seen=now)
+        return evolve(counted, next_at=due, failures=0, last=now)
+    seen = evolve(counted, failures=0, last=now, seen=now)
     hint = outcome.observation.poll_after_seconds
     sight = Sight(n=outcome.n, look=seen, choice=choice, hint_seconds=hint, spread=spread)
-    return replace(seen, next_at=next_look(facts, now, sight).at)
+    return evolve(seen, next_at=next_look(facts, now, sight).at)

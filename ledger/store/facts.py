@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from ledger.core.model import Attempt, Evidence, Facts, Remote, Run, ToolCall
 from ledger.core.policy import Policy
-from ledger.store.fetch import Fetch
+from ledger.store.fetch import Decode, Fetch
 from ledger.store.rows import table_of
 from ledger.store.tables import (
     AttemptRow,
@@ -78,10 +79,12 @@ def policy_record(text: str) -> Policy:
 class _Parts:
     """The records of one table that belong to runs, in order."""
 
-    def __init__(self, table: sa.Table, record: type[Any], more: str) -> None:
+    def __init__(
+        self, table: sa.Table, record: type[Any], more: str, decoders: dict[str, Decode]
+    ) -> None:
         self._record = record
         self._names = [entry.name for entry in fields(record)]
-        self._fetch = Fetch(table, ["run_id", *self._names], more=more)
+        self._fetch = Fetch(table, ["run_id", *self._names], more=more, decoders=decoders)
 
     def of(self, connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
         """The records of each run."""
@@ -97,11 +100,23 @@ UNREAD = (
 )
 NOBODY = (0, None)
 RUN_NAMES = tuple(entry.name for entry in fields(Run))
-RUNS = Fetch(RUN, RUN_NAMES, key="id", decoders={"policy": _policy})
-WATCHES = Fetch(WATCH, ("run_id", "fence", "owner"))
+
+
+def _shared(*names: str) -> dict[str, Decode]:
+    """Texts that thousands of runs in memory have in common: one copy of each is enough."""
+    return dict.fromkeys(names, sys.intern)
+
+
+RUNS = Fetch(
+    RUN,
+    RUN_NAMES,
+    key="id",
+    decoders={**_shared("origin_ledger", "provider", "model", "kind"), "policy": _policy},
+)
+WATCHES = Fetch(WATCH, ("run_id", "fence", "owner"), decoders=_shared("owner"))
 PARTS = (
-    _Parts(ATTEMPT, Attempt, "ORDER BY t.run_id, t.number"),
-    _Parts(REMOTE, Remote, "ORDER BY t.run_id, t.n"),
-    _Parts(CALL, ToolCall, "ORDER BY t.run_id, t.n"),
-    _Parts(EVIDENCE, Evidence, UNREAD),
+    _Parts(ATTEMPT, Attempt, "ORDER BY t.run_id, t.number", _shared("cause")),
+    _Parts(REMOTE, Remote, "ORDER BY t.run_id, t.n", _shared("observed_status")),
+    _Parts(CALL, ToolCall, "ORDER BY t.run_id, t.n", _shared("tool")),
+    _Parts(EVIDENCE, Evidence, UNREAD, {}),
 )

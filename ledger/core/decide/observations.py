@@ -24,7 +24,7 @@ from ledger.core.decide.usage import add_usage
 from ledger.core.delivery import read_announcement
 from ledger.core.families import FAMILIES
 from ledger.core.lifecycle import FINAL, trigger_towards
-from ledger.core.model import Evidence, Remote
+from ledger.core.model import Evidence, Facts, Remote
 from ledger.core.outcome import Failed, Observation
 from ledger.core.plan.doubts import doubt_over, doubted
 from ledger.core.plan.tails import rechecking
@@ -64,14 +64,14 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
         return
     # The account works again, whether or not the object has changed.
     draft.calm(*BLOCKED)
-    if not created and not rechecking(remote) and not _news(draft, remote, seen):
+    if not created and not is_news(draft.facts, remote, seen, draft.now, draft.source):
         return
     fields = _absorb(draft, remote, seen, created=created)
     if not created and meaning(seen) in ENDS:
         draft.set_remote(remote.n, live_at=_live_at(remote, context))
     counted = STATES.get(remote.observed_status or "") in FINAL
     remote = draft.remotes[remote.n - 1]
-    if _decides(draft, remote):
+    if _decides(draft.facts, remote):
         _judge(draft, remote, seen, fields, context)
         return
     if not counted and meaning(seen) in ENDS:
@@ -86,10 +86,10 @@ def _live_at(remote: Remote, context: Context) -> datetime | None:
     return max((at for at in known if at and at >= (remote.sent_at or at)), default=None)
 
 
-def _decides(draft: Draft, remote: Remote) -> bool:
+def _decides(facts: Facts, remote: Remote) -> bool:
     """Whether the run's verdict still comes from this remote."""
-    current = draft.facts.current
-    return not draft.run.final and current is not None and current.n == remote.n
+    current = facts.current
+    return not facts.run.final and current is not None and current.n == remote.n
 
 
 def adopt(draft: Draft, remote: Remote, seen: Observation, *, source: Source) -> None:
@@ -112,22 +112,25 @@ def _thread_made(draft: Draft, remote: Remote, seen: Observation) -> None:
         open_remote(draft, RemoteKind.thread_run, previous=None, parent=seen.remote_id or "")
 
 
-def _news(draft: Draft, remote: Remote, seen: Observation) -> bool:
+def is_news(facts: Facts, remote: Remote, seen: Observation, now: datetime, source: Source) -> bool:
+    """Whether a reading of a confirmed `remote` says anything that is not known yet."""
+    if rechecking(remote):
+        return True
     if seen.status != remote.observed_status:
         return seen.status is not None
-    if not _decides(draft, remote):
+    if not _decides(facts, remote):
         return False
     if doubted(remote):
         # The same words once more, unless they are the last, or there is something to show now.
         filled = seen.has_output or bool(seen.calls)
-        return filled or doubt_over(draft.facts, remote, draft.now)
-    known = draft.facts.open_calls(remote)
+        return filled or doubt_over(facts, remote, now)
+    known = facts.open_calls(remote)
     if meaning(seen) != State.requires_action:
-        return draft.source != Source.submit and any(
+        return source != Source.submit and any(
             call.submitted_at is not None and call.confirmed_at is None for call in known
         )
     asked = {(call.call_id, call.arguments_hash) for call in known}
-    return {identity(call) for call in seen.calls} != asked or asked_anew(known, draft.now)
+    return {identity(call) for call in seen.calls} != asked or asked_anew(known, now)
 
 
 def _absorb(draft: Draft, remote: Remote, seen: Observation, *, created: bool) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from ledger.core.record import record
 
 HINT_SECONDS_MAX: Final = 600.0
 TROUBLE_START_SECONDS: Final = 0.5
@@ -14,7 +15,7 @@ TROUBLE_CAP_SECONDS: Final = 60.0
 JITTER: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Look:
     """What a life remembers of its looks at one run; lost with the life, which costs one look."""
 

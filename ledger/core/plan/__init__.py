@@ -36,14 +36,15 @@ def next_step(facts: Facts, context: Context) -> Step:
 
 
 def _live(facts: Facts, context: Context) -> Step:
-    older = tuple(r for r in facts.unsettled() if r.attempt < facts.attempt.number)
+    unsettled, current = facts.unsettled(), facts.current
+    alone = current is not None and unsettled == (current,)
+    older = () if alone else tuple(r for r in unsettled if r.attempt < facts.attempt.number)
     if older:
         return _no_later(tail_step(facts, older, context), facts, context)
-    current = facts.current
     if current is None:
         return Settle("open")
     step = _current(facts, current, context)
-    extras = tuple(r for r in facts.unsettled() if r.n != current.n)
+    extras = () if alone else tuple(r for r in unsettled if r.n != current.n)
     if extras:
         tail = tail_step(facts, extras, context)
         # A second object costs money: it is called off before the first is read again. After a

@@ -19,11 +19,12 @@ EXPIRING_SHARE: Final = 0.5
 
 def fetch_by(facts: Facts, look: Look) -> datetime | None:
     """When the newest object may be gone; None where nothing has to be fetched, or nothing goes."""
-    current, kept = facts.current, facts.run.policy.result_retention_seconds
-    if facts.run.final or current is None or current.state != RemoteState.confirmed:
+    current = facts.current
+    if current is None or current.state is not RemoteState.confirmed or facts.run.final:
         return None
     if current.readable_until is not None:
         return current.readable_until
+    kept = facts.run.policy.result_retention_seconds
     if kept is None or current.observed_at is None:
         return None
     seen = max(current.observed_at, look.seen or current.observed_at)
