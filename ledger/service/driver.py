@@ -230,14 +230,18 @@ class Driver:
 
     async def _decide(self, entry: Entry, outcome: Outcome, source: Source) -> bool:
         """Take an outcome in. False when the run is not ours any more."""
-        context, before = self.context(entry), entry.facts
+        now, before = self._clock(), entry.facts
+        if is_quiet(before, outcome, now, source):
+            self._looked(entry, outcome, before, now, news=False)
+            return True
+        context = self.context(entry)
 
         def make(facts: Facts) -> Change:
             return decide(facts, outcome, context, source=source)
 
-        change = None if is_quiet(before, outcome, context.now, source) else make(before)
-        written = change is not None and not change.empty
-        if change is not None and written:
+        change = make(before)
+        written = not change.empty
+        if written:
             # Writes that are not executed under ownership did not happen: nothing is learned.
             after = after_writes(outcome, context, source) if change.writes else None
             learned = after is None and not isinstance(outcome, Elapsed)
@@ -252,19 +256,26 @@ class Driver:
                 await self.reload(entry)
                 return True
         if not isinstance(outcome, Elapsed | ToolDone | ToolNotStarted):
-            entry.look = look_after(
-                entry.look,
-                outcome,
-                entry.facts,
-                news=written,
-                now=context.now,
-                spread=self._rng.random(),
-                covered=self.coverage.covers(entry.facts.run.account_id, entry.facts.run.provider),
-            )
-            self.coverage.saw(before, entry.facts, outcome, context.now)
+            self._looked(entry, outcome, before, context.now, news=written)
         elif written:
             entry.look = replace(entry.look, count=0, first=None)
         return True
+
+    def _looked(
+        self, entry: Entry, outcome: Outcome, before: Facts, now: datetime, *, news: bool
+    ) -> None:
+        """A call was made: when to look next, and whether a delivery should have told."""
+        run = entry.facts.run
+        entry.look = look_after(
+            entry.look,
+            outcome,
+            entry.facts,
+            news=news,
+            now=now,
+            spread=self._rng.random(),
+            covered=self.coverage.covers(run.account_id, run.provider),
+        )
+        self.coverage.saw(before, entry.facts, outcome, now)
 
     async def _run_tools(self, entry: Entry, step: RunTools, started: float) -> bool:
         """Run the calls together; each output is committed as soon as it is there."""
