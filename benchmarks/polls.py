@@ -325,8 +325,9 @@ def main() -> None:
             measured("prepare", upstream, url, options)
         for client in CLIENTS if options.only is None else (options.only,):
             found[client] = measured(client, upstream, url, options)
-            print(f"  {client}: {found[client]}", file=sys.stderr)
+            print(f"  {client}: done", file=sys.stderr)
     if options.only is not None:
+        print(json.dumps(found[options.only]))
         return
     print_clients(found)
     ours = found["reconciler"]

@@ -75,7 +75,7 @@ def _read_response(value: dict[str, Any], body: bytes, known: dict[str, Any]) ->
         body=body,
         created_at=read_time(value.get("created_at")),
         ended_at=read_time(value.get("completed_at")),
-        calls=_distinct(_response_call(item) for item in items),
+        calls=_distinct(map(_response_call, items)) if items else (),
         has_output=any(item.get("type") not in ("reasoning", "function_call") for item in items),
         error_code=_code(value, error),
         error_message=_message(error),

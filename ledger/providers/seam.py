@@ -20,7 +20,11 @@ class Provider(Protocol):
         """Make the object, once. What comes back always has an id."""
 
     async def observe(self, address: Address) -> Observation:
-        """Read the object. Its id is None where upstream left it out."""
+        """Read the object. Its id is None where upstream left it out.
+
+        One at a time: responses have no list, and a thread has one live run, so its list would
+        answer for that run alone. A family whose list answers for many would add a method here.
+        """
 
     async def search(self, address: Address) -> tuple[Observation, ...]:
         """The objects that carry `address.marker`; none where upstream has no list."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from ledger.clock import monotonic
 from ledger.core.alphabet import Source
-from ledger.core.counting import OK, name_of, outcome_of, spend
+from ledger.core.counting import OK, name_of
 from ledger.core.decide import arm, decide, flush_looks
 from ledger.core.decide.quiet import is_quiet
 from ledger.core.delivery import ANNOUNCED
@@ -27,7 +27,6 @@ from ledger.core.outcome import (
     ToolNotStarted,
     dump_outcome,
 )
-from ledger.core.pacing.next_look import DEFAULT, Choice
 from ledger.core.plan import next_step
 from ledger.core.plan.tails import ends_at
 from ledger.core.plan.urgency import fetch_by, in_time, last_chance
@@ -40,17 +39,16 @@ from ledger.errors import (
 )
 from ledger.service.accounts import Accounts
 from ledger.service.commits import Commits, Overtaken, ignore
-from ledger.service.coverage import Coverage
-from ledger.service.entry import Entry, look_after
+from ledger.service.entry import Entry
 from ledger.service.heart import Heart
-from ledger.service.learning import Learning
+from ledger.service.looking import Looking
 from ledger.service.options import Options
 from ledger.service.perform import hidden, perform, source_of
 from ledger.service.telling import tell_call
 from ledger.service.tool_runner import ToolRunner, after_writes
 from ledger.service.tools import Toolbox
 from ledger.service.turns import take_call
-from ledger.service.usage import Call, Usage
+from ledger.service.usage import Call
 from ledger.store.claims import still_owned
 from ledger.store.queries import one, payloads_of
 from ledger.store.records import LaneBusy, Rejected, Stale, Written
@@ -74,8 +72,7 @@ class Driver:
         accounts: Accounts,
         toolbox: Toolbox,
         heart: Heart,
-        coverage: Coverage,
-        learning: Learning,
+        looking: Looking,
         options: Options,
         *,
         clock: Callable[[], datetime],
@@ -84,9 +81,7 @@ class Driver:
         self._store, self._writer = store, writer
         self._accounts = accounts
         self._toolbox, self._heart, self._options = toolbox, heart, options
-        self.coverage, self.learning = coverage, learning
-        self._clock, self._rng = clock, rng
-        self.usage = Usage()
+        self._looking, self._clock, self._rng = looking, clock, rng
         self.commits = Commits(writer, heart)
         self.on_account_back: Callable[[int], None] = ignore
         self._tools = ToolRunner(toolbox, self.read_payloads, store.snapshot)
@@ -254,19 +249,20 @@ class Driver:
         self, entry: Entry, outcome: Outcome, source: Source, call: Call | None = None
     ) -> bool:
         """Take an outcome in. False when the run is not ours any more."""
-        context, before = self.context(entry, call), entry.facts
+        now, before = self._clock(), entry.facts
+        if is_quiet(before, outcome, now, source):
+            self._looking.count(entry, call, now, news=False)
+            self._looking.made(entry, outcome, before, now, news=False)
+            return True
+        context = self.context(entry, call)
 
         def make(facts: Facts) -> Change:
             return decide(facts, outcome, context, source=source)
 
-        change = None if is_quiet(before, outcome, context.now, source) else make(before)
-        written = change is not None and not change.empty
-        if call is not None:
-            outcome_name = outcome_of(call.operation, call.result, news=written)
-            entry.spent = spend(entry.spent, name_of(call.operation, outcome_name))
-            account = before.run.account_id
-            self.usage.count(context.now, account, call.operation, outcome_name, call.seconds)
-        if change is not None and written:
+        change = make(before)
+        written = not change.empty
+        self._looking.count(entry, call, now, news=written)
+        if written:
             # Writes that are not executed under ownership did not happen: nothing is learned.
             after = after_writes(outcome, context, source) if change.writes else None
             learned = after is None and not isinstance(outcome, Elapsed)
@@ -281,25 +277,10 @@ class Driver:
                 await self.reload(entry)
                 return True
         if not isinstance(outcome, Elapsed | ToolDone | ToolNotStarted):
-            entry.look = look_after(
-                entry.look,
-                outcome,
-                entry.facts,
-                news=written,
-                now=context.now,
-                spread=self._rng.random(),
-                choice=self._choice(entry.facts, outcome, context.now),
-            )
-            self.coverage.saw(before, entry.facts, outcome, context.now)
-            if written:
-                self.learning.saw(entry.facts, outcome)
+            self._looking.made(entry, outcome, before, context.now, news=written)
         elif written:
             entry.look = replace(entry.look, count=0, first=None)
         return True
-
-    def _choice(self, facts: Facts, outcome: Outcome, now: datetime) -> Choice:
-        """Who paces the next look; nobody is asked after what is no look."""
-        return self.learning.choice(facts, now) if isinstance(outcome, Observed) else DEFAULT
 
     async def _run_tools(self, entry: Entry, step: RunTools, started: float) -> bool:
         """Run the calls together; each output is committed as soon as it is there."""

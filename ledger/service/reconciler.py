@@ -29,6 +29,7 @@ from ledger.service.holdings import Holdings
 from ledger.service.housekeeping import Housekeeping
 from ledger.service.learning import Learning
 from ledger.service.limit_care import LimitCare
+from ledger.service.looking import Looking
 from ledger.service.options import Options, Report
 from ledger.service.parking import Parking
 from ledger.service.supervision import Supervisor
@@ -69,14 +70,15 @@ class Reconciler:
         self.holdings = Holdings(store, accounts, self.heart, self._claimer, clock, self._rng)
         self._limits = LimitCare(store, writer, accounts, self.holdings.agenda.turns)
         self._coverage = Coverage(store, writer, options.covered, accounts.records)
-        self._learning = Learning(store, options.paces, accounts.records, self._coverage, clock)
+        self.learning = Learning(store, options.paces, accounts.records, self._coverage, clock)
+        looking = Looking(self._coverage, self.learning, self._rng)
         self.driver = Driver(
-            store, writer, accounts, toolbox, self.heart, self._coverage, self._learning, options,
+            store, writer, accounts, toolbox, self.heart, looking, options,
             clock=clock, rng=self._rng,
         )  # fmt: skip
-        parking = Parking(store, writer, accounts, self.driver.usage, self._rng)
+        parking = Parking(store, writer, accounts, looking.usage, self._rng)
         self._webhook_care = WebhookCare(self._coverage, parking, clock)
-        self._chores = Housekeeping(store, writer, self.driver.usage, options.seal_seconds)
+        self._chores = Housekeeping(store, writer, looking.usage, options.seal_seconds)
         self.driver.commits.on_woken = lambda n: self.holdings.agenda.wake(n, clock())
         self.driver.on_account_back = self.holdings.wake_account
         self._coverage.on_gap = self.holdings.wake_profile
@@ -163,7 +165,7 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event, *, until: Callable[[], bool] | None = None) -> None:
         """Tick until stopped, drained by an operator, or `until` holds; then let go."""
-        care = self._webhook_care.watch(), self._learning.watch()
+        care = self._webhook_care.watch(), self.learning.watch()
         others = (self.heart.beat_for_ever(), self._wake_on(stop), *care)
         async with beside(*others):
             try:

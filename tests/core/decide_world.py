@@ -31,6 +31,7 @@ from ledger.core.alphabet import (
 )
 from ledger.core.decide import accepting, arm, calls_by_hand, decide, operator
 from ledger.core.decide.operator import Command
+from ledger.core.decide.quiet import is_quiet
 from ledger.core.lifecycle import FINAL, TRIPLES
 from ledger.core.model import Change, Evidence, Facts, Write
 from ledger.core.outcome import (
@@ -249,6 +250,8 @@ class World:
         """Take an outcome in, as the reconciler does."""
         source = {Create: Source.create, Submit: Source.submit}.get(type(step), Source.poll)
         change = decide(self.facts, outcome, self.context(), source=source)
+        quiet = is_quiet(self.facts, outcome, self.now, source)
+        assert change.empty or not quiet, self.story("told nothing new, and there was")
         if change.writes:
             # As the store does: the statements first, and what became of them instead.
             result = self.pick(((1,), "no such table"))

@@ -20,6 +20,7 @@ from ledger.core.alphabet import (
     State,
 )
 from ledger.core.decide import arm, decide, operator
+from ledger.core.decide.quiet import is_quiet
 from ledger.core.model import Evidence, Facts
 from ledger.core.outcome import (
     Elapsed,
@@ -98,7 +99,9 @@ class Play:
 
     def take(self, outcome: Outcome, source: Source = Source.poll) -> Play:
         """Take an outcome in."""
-        return self._apply(decide(self.facts, outcome, self.context, source=source))
+        change = decide(self.facts, outcome, self.context, source=source)
+        assert change.empty or not is_quiet(self.facts, outcome, self.now, source)
+        return self._apply(change)
 
     def saw(self, body: bytes, n: int | None = None, source: Source = Source.poll) -> Play:
         """Upstream describes a remote, the newest one if none is named."""
@@ -177,6 +180,22 @@ def on_thread(**fields: Any) -> Play:
 
 
 # The ordinary ways.
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress", "weird", None])
+def test_a_look_that_found_nothing_new_needs_no_decision(status: str | None) -> None:
+    """What nearly all looks are is told before a change is drafted; `Play` holds it against the
+    decision each time."""
+    play = Play()
+    play.arm(Create)
+    play.saw(response(status), source=Source.create)
+    again = Observed(n=1, observation=read_object(RemoteKind.response, response(status)))
+    assert is_quiet(play.facts, again, play.now, Source.poll)
+    other = Observed(n=1, observation=read_object(RemoteKind.response, response("completed")))
+    assert not is_quiet(play.facts, other, play.now, Source.poll)
+    assert not is_quiet(play.facts, again, play.now, Source.submit)
+    blocked = replace(play.facts.run, needs_attention=Attention.blocked_quota)
+    assert not is_quiet(replace(play.facts, run=blocked), again, play.now, Source.poll)
 
 
 def test_a_response_with_tools_goes_link_by_link() -> None:

@@ -7,12 +7,20 @@ import socket
 import ssl
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from loopback_upstream import STACKS, Loopback, look, observe, open_stack, packed, reply
 from scripted_upstream import CANARY, response, response_address, run, run_address, thread_address
 
+from ledger.clock import utcnow
 from ledger.core.outcome import Observation
 from ledger.errors import (
     AuthenticationRefused,
@@ -222,6 +230,58 @@ def test_a_connection_that_cannot_be_made(stack: str, host: str) -> None:
 
     with pytest.raises(ConnectionFailed):
         asyncio.run(main())
+
+
+@both
+@pytest.mark.parametrize("trusted", [False, True])
+def test_certificates_are_verified_as_the_sdk_does(
+    stack: str, trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = own_certificate(tmp_path)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    upstream = Loopback(reply(GOOD))
+
+    async def main() -> Observation:
+        async with upstream.serving(ssl=context):
+            provider = open_stack(stack, upstream.url.replace("http:", "https:"))
+            try:
+                return await look(provider)
+            finally:
+                await provider.close()
+
+    if trusted:
+        assert "in_progress" == asyncio.run(main()).status
+    else:
+        with pytest.raises(ConnectionFailed, match=r"(?i)certificate"):
+            asyncio.run(main())
+
+
+def own_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody else has signed, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "upstream.test")])
+    begins = utcnow() - timedelta(hours=1)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    written = (folder / "certificate.pem", folder / "key.pem")
+    written[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    written[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
+    return written
 
 
 @both

@@ -130,7 +130,7 @@ def _apply(draft: Draft, outcome: Outcome, context: Context) -> None:
 def _observed(draft: Draft, n: int, seen: Observation, context: Context) -> None:
     remote = draft.remotes[n - 1]
     created = remote.state != RemoteState.confirmed
-    if creates.mistaken(draft.facts, remote, seen):
+    if creates.mistaken(draft, remote, seen):
         creates.not_ours(draft, remote, seen)
         return
     if draft.source == Source.submit:

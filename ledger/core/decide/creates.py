@@ -16,7 +16,7 @@ from ledger.core.alphabet import (
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import end, open_remote
 from ledger.core.decide.observations import adopt, blocked
-from ledger.core.model import ADOPTED, Facts, Remote
+from ledger.core.model import ADOPTED, Remote
 from ledger.core.outcome import Failed, Found, Observation
 from ledger.core.redaction import redact_text
 from ledger.errors import Pause, Sent, ThreadBusy
@@ -151,13 +151,13 @@ def found_more(draft: Draft, remote: Remote, outcome: Found) -> None:
             draft.attend(Attention.contradiction, remote_id=seen.remote_id)
 
 
-def mistaken(facts: Facts, remote: Remote, seen: Observation) -> bool:
+def mistaken(draft: Draft, remote: Remote, seen: Observation) -> bool:
     """Whether a person named an object for an unclear create of the run that carries the marker of
     another run. One without a marker is believed."""
     named = remote.state == RemoteState.confirmed and remote.observed is None
-    if not named or seen.marker is None or facts.attempts[0].cause == ADOPTED:
+    if not named or seen.marker is None or draft.attempts[0].cause == ADOPTED:
         return False
-    return seen.marker not in {other.marker for other in facts.remotes}
+    return seen.marker not in {other.marker for other in draft.remotes}
 
 
 def not_ours(draft: Draft, remote: Remote, seen: Observation) -> None:
