@@ -76,6 +76,15 @@ def test_the_costs_are_shown(shell: dict[str, str], tmp_path: Path) -> None:
     assert {"backoff", "learned", "webhooks", "spent"} <= {words[0] for words in lines if words}
 
 
+def test_the_next_looks_are_shown(shell: dict[str, str], tmp_path: Path) -> None:
+    """At the run that goes on, by what the one that ended taught: too little yet."""
+    done = run(["bash", "-ec", RUNWARD + block("pacing")], shell, tmp_path)
+
+    assert 10 == done.stdout.count("  backoff")
+    assert "too few runs" in done.stdout
+    assert {"today", "simulated"} <= {line.split()[0] for line in done.stdout.splitlines() if line}
+
+
 def test_the_handler_is_told(shell: dict[str, str], tmp_path: Path) -> None:
     """By the wait that drives."""
     done = run([sys.executable, "-c", block("handler")], shell, tmp_path)
@@ -159,6 +168,6 @@ def test_every_command_exists() -> None:
     known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
     known |= {group.name for group in app.registered_groups if group.name}
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.S))
-    named = set(re.findall(r"runward (?:-d \S+ )?([a-z]+)", blocks))
+    named = set(re.findall(r"runward (?:-d \S+ )?([a-z][a-z-]*)", blocks))
 
     assert set() == named - known

@@ -103,7 +103,7 @@ def experienced(objects: Sequence[Lasted]) -> Experienced:
 def learned(objects: Experienced, worth: float) -> Figures:
     """The learned policy: each run is paced by what ended before it."""
     calls, delays = 0, []
-    for one, pace in _paced(objects, worth, BACKOFF):
+    for one, pace in paced(objects, worth, BACKOFF):
         ages = looks(pace, one.seconds)
         calls += len(ages)
         delays.append((ages[-1] - one.seconds, 1.0))
@@ -114,7 +114,7 @@ def webhooks(objects: Experienced, worth: float, *, missed: float, after_seconds
     """Deliveries `after_seconds` late, of which a share is `missed`, with the safety looks beside
     them that the learned policy makes for that share."""
     calls, delays = 0.0, []
-    for one, pace in _paced(objects, worth * missed, COVERED):
+    for one, pace in paced(objects, worth * missed, COVERED):
         ages = looks(pace, one.seconds)
         told = one.seconds + after_seconds
         # The read that a delivery asks for, unless a safety look came before it.
@@ -126,7 +126,7 @@ def webhooks(objects: Experienced, worth: float, *, missed: float, after_seconds
     return figures(delays, runs=len(objects), calls=calls)
 
 
-def _paced(objects: Experienced, worth: float, otherwise: Pace) -> Iterable[tuple[Lasted, Pace]]:
+def paced(objects: Experienced, worth: float, otherwise: Pace) -> Iterable[tuple[Lasted, Pace]]:
     """Each object with its pace; the densities live as long as `objects`, so do their ids."""
     made: dict[int, Schedule] = {}
     for one, density in objects:

@@ -76,6 +76,10 @@ class AsyncLedger:
         """See Ledger.next_looks."""
         return await asyncio.to_thread(self.sync.next_looks, run)
 
+    async def simulate_policy(self, **given: Any) -> dict[str, Any]:
+        """See Ledger.simulate_policy."""
+        return await asyncio.to_thread(functools.partial(self.sync.simulate_policy, **given))
+
     async def runs(
         self, query: str = "", *, limit: int = 100, before: int | None = None
     ) -> list[Run]:

@@ -27,7 +27,6 @@ from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.handle import Handle
 from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
 from ledger.service.judging import Judge
-from ledger.service.next_looks import next_looks
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
 from ledger.service.reporting import Reporting
@@ -185,10 +184,6 @@ class Ledger(Submitting, Operations, Reporting):
             }
 
         return self.store.read(read)
-
-    def next_looks(self, run: RunName) -> dict[str, Any]:
-        """When the next looks at a run come, and why then. Raises NotFound."""
-        return next_looks(self, self.facts(run), utcnow())
 
     def runs(self, query: str = "", *, limit: int = 100, before: int | None = None) -> list[Run]:
         """Runs that match a query, the newest first; `before` continues below that number."""

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 from ledger.core.alphabet import PacePolicy
 from ledger.core.pacing.profile import USUAL, ProfilePace
 from ledger.core.pacing.worth import Aim
 from ledger.core.record import evolve
+from ledger.errors import ConfigurationError
 from ledger.settings import Pacing, Settings
 
 
 def pace_of(settings: Settings, profile: str) -> ProfilePace:
     """What a profile wants. Raises ConfigurationError for a profile that is not there."""
-    given = settings.pacing_of(profile)
+    return _pace(settings.pacing_of(profile))
+
+
+def judge_pace(given: Mapping[str, Any]) -> ProfilePace:
+    """A pace by the keys of a `[pacing]` table. Raises ConfigurationError, naming the key."""
+    try:
+        return _pace(Pacing(**{name: value for name, value in given.items() if value is not None}))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "pacing"
+        raise ConfigurationError(f"{place}: {first['msg']}") from None
+
+
+def _pace(given: Pacing) -> ProfilePace:
     return ProfilePace(
         policy=PacePolicy(given.policy),
         aim=_aim(given),

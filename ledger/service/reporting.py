@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ledger.clock import utcnow
 from ledger.core.query import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
+from ledger.service.next_looks import next_looks
+from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
 from ledger.service.policies import Terms, policies_report
 from ledger.service.price_list import load_prices
+from ledger.service.simulating import simulate_policy
 
 if TYPE_CHECKING:
+    from ledger.service.ledger import Ledger
     from ledger.settings import Settings
     from ledger.store.costs import Window
     from ledger.store.store import Store
@@ -69,6 +73,21 @@ class Reporting:
             endpoint_monthly=monthly,
         )
         return self.store.read(lambda c: policies_report(c, window, terms))
+
+    def simulate_policy(
+        self, *, profile: str = "default", since: Moment = SINCE, **pacing: Any
+    ) -> dict[str, Any]:
+        """A profile's recorded durations under another policy, beside its own of today.
+
+        `pacing` holds the keys of a `[pacing]` table. Delays are in seconds. Raises NotFound where
+        no run has ended, ConfigurationError for what cannot be meant.
+        """
+        return simulate_policy(cast("Ledger", self), _window(since, None), profile, pacing)
+
+    def next_looks(self, run: RunName) -> dict[str, Any]:
+        """When the next looks at a run come, and why then. Raises NotFound."""
+        ledger = cast("Ledger", self)
+        return next_looks(ledger, ledger.facts(run), utcnow())
 
 
 def judge_money(name: str, amount: Decimal | float | str) -> Decimal:

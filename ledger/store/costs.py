@@ -245,6 +245,8 @@ class Ended:
 
     run_id: int
     n: int
+    account_id: int
+    begun_at: datetime
     of: RunClass
     seconds: float
     delay: float | None
@@ -256,6 +258,8 @@ def ended_objects(connection: sa.Connection, window: Window, *, limit: int) -> l
     statement = (
         sa.select(
             RUN.c.id,
+            RUN.c.account_id,
+            RUN.c.created_at,
             REMOTE.c.n,
             RUN.c.provider,
             RUN.c.model,
@@ -307,6 +311,8 @@ def _ended(row: Any, *, first: bool) -> Ended | None:
     return Ended(
         run_id=row.id,
         n=row.n,
+        account_id=row.account_id,
+        begun_at=row.sent_at or row.created_at,
         of=class_of(row.provider, row.model, row.assistant, row.kind),
         seconds=max(seconds, 0.0),
         delay=delay,

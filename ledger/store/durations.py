@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -61,13 +60,6 @@ def of_class(connection: sa.Connection, of: RunClass, runs: int) -> list[Spent]:
     return _read(connection, RUN.c.id.in_(newest))
 
 
-def since(connection: sa.Connection, start: datetime, runs: int) -> list[Spent]:
-    """The objects that were sent since `start`, among the newest runs."""
-    newest = sa.select(sa.func.max(RUN.c.id)).scalar_subquery()
-    floor = RUN.c.id > sa.func.coalesce(newest, 0) - runs
-    return _read(connection, sa.and_(floor, REMOTE.c.sent_at >= start))
-
-
 def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Spent]:
     statement = (
         sa.select(
@@ -103,8 +95,3 @@ def _spent(row: Any) -> Spent:
         seconds=seconds,
         since=None if over else row.sent_at,
     )
-
-
-def seconds_of(found: Sequence[Spent]) -> list[float]:
-    """The durations among what was found."""
-    return [item.seconds for item in found if item.seconds is not None]

@@ -6,7 +6,7 @@ from support import NOW, Bench, later, response, seen
 from test_store_plans import plans
 
 from ledger.core.pacing.experience import class_of
-from ledger.store.durations import of_class, recent, seconds_of
+from ledger.store.durations import of_class, recent
 
 OF = class_of("responses", "gpt-5.1", None, "memo")
 
@@ -27,7 +27,7 @@ def test_ended_and_going_objects_are_told_apart(bench: Bench) -> None:
 
     found = bench.store.read(recent)
     assert [(OF, 4.0, None), (OF, None, NOW)] == [(x.of, x.seconds, x.since) for x in found]
-    assert [4.0] == seconds_of(bench.store.read(lambda c: of_class(c, OF, 10)))
+    assert [4.0] == [x.seconds for x in bench.store.read(lambda c: of_class(c, OF, 10))]
     assert [] == bench.store.read(lambda c: of_class(c, class_of("responses", None, None, None), 9))
 
 
