@@ -51,7 +51,7 @@ def seen(limit: float | None, remaining: float | None = None) -> Limits:
 
 @pytest.mark.problem(20)
 @given(limit=LIMITS, idle=st.floats(0, 1e6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_minute_has_more_calls_than_the_limit(limit: float, idle: float) -> None:
     """Also after a rest, when the whole burst is there; and nearly all of the limit is used."""
     budget = Budget(configured=limit)
@@ -63,7 +63,7 @@ def test_no_minute_has_more_calls_than_the_limit(limit: float, idle: float) -> N
 
 
 @given(limit=LIMITS, lives=st.integers(1, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_lives_together_keep_the_limit(limit: float, lives: int) -> None:
     """Each has its part, and no part is more than one call beyond it in a minute."""
     times = []
@@ -87,7 +87,7 @@ def test_lives_together_keep_the_limit(limit: float, lives: int) -> None:
     ),
     configured=st.none() | LIMITS,
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_after_any_history_it_goes_on(
     steps: list[tuple[str, float, float | None, float | None]], configured: float | None
 ) -> None:

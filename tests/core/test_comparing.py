@@ -6,7 +6,7 @@ import random
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.core.comparing import (
@@ -112,6 +112,7 @@ def test_a_safety_look_may_come_before_its_delivery() -> None:
     assert (1.0, pytest.approx(0.1)) == (found.calls, found.mean)
 
 
+@settings(max_examples=15)
 @given(DURATIONS, st.floats(0.0, 1.0))
 def test_every_replay_is_finite(durations: list[float], missed: float) -> None:
     """At least one call a run, no delay that is negative."""
