@@ -10,9 +10,9 @@ from ledger.fuzzing.limited import jain, naive, ours
 
 @pytest.mark.problem(20)
 def test_many_runs_under_few_requests_a_minute() -> None:
-    """A thousand under 300 in the long form, and in `python -m benchmarks.limits`. Zero 429s after the first minute; every verdict is reached, at little more than two calls a
-    run; neither team waits longer than the other. The naive loop has 429s by the hundred thousand
-    and is not even quicker."""
+    """A thousand under 300 in the long form, and in `python -m benchmarks.limits`. Zero 429s after
+    the first minute; every verdict is reached, at little more than two calls a run; neither team
+    waits longer than the other. The naive loop has 429s without end and is not even quicker."""
     runs, limit = (1_000, 300) if BOTH else (200, 60)
     mine, theirs = ours(runs=runs, limit=limit), naive(runs=runs, limit=limit)
 
