@@ -10,7 +10,7 @@ from ledger.core.alphabet import Attention, CallState, RemoteKind, RemoteState, 
 from ledger.core.following import Next, Owner, Surroundings, WaitingFor
 from ledger.core.model import Facts, Remote, ToolCall
 from ledger.core.pacing import Look
-from ledger.core.pacing.policies import BACKOFF
+from ledger.core.pacing.policies import TAIL
 from ledger.core.plan import next_step
 from ledger.core.plan.approvals import lapses_at, pending
 from ledger.core.plan.doubts import doubt_until, doubted
@@ -298,8 +298,8 @@ def _otherwise(facts: Facts, around: Surroundings) -> Next:
         return Next(step=step, why=f"it is due: {step}", at=around.now)
     return Next(
         step=step,
-        why=f"{_named(current)} is {current.observed_status or 'not read yet'}; it is read again",
-        at=_next_look(current, around),
+        why=f"{_named(current)} is {current.observed_status or 'not read yet'}; `runward limits "
+        f"--explain {facts.run.id}` says when it is read again",
         waiting_for=WaitingFor.upstream,
         since=current.changed_at or current.sent_at,
         until=min(facts.run.deadline_at, current.expires_at or facts.run.deadline_at),
@@ -313,4 +313,4 @@ def _named(remote: Remote) -> str:
 def _next_look(remote: Remote, around: Surroundings) -> datetime:
     """The latest time of the next look: what a life remembers of its looks is not in the rows."""
     age = (around.now - (remote.changed_at or around.now)).total_seconds()
-    return later(around.now, BACKOFF.wait_seconds(age))
+    return later(around.now, TAIL.wait_seconds(age))
