@@ -13,7 +13,7 @@ from ledger.core.pacing.lasting import Lasting, lasted
 from ledger.core.record import record
 from ledger.store.facts import REMOTE, RUN
 
-RECENT_RUNS: Final = 5_000
+RECENT_RUNS: Final = 2_000
 _LASTING: Final = (
     REMOTE.c.round,
     REMOTE.c.sent_at,

@@ -7,7 +7,7 @@ of all runs: the ladder that a class without runs of its own falls back along.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import ChainMap, Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -42,7 +42,8 @@ class Known:
 
 
 class Experience:
-    """Durations of ended runs and starts of those still going, under each beginning of a class."""
+    """Durations of ended runs, under each beginning of their class; starts of those still going,
+    which may be very many, under the class itself."""
 
     def __init__(self) -> None:
         self._ended: dict[RunClass, dict[Place, float]] = defaultdict(dict)
@@ -54,18 +55,17 @@ class Experience:
         """An object took so long. Raises InvalidInput for what is no duration."""
         if not (math.isfinite(seconds) and seconds >= 0.0):
             raise InvalidInput(f"a run cannot take {seconds!r} seconds")
+        self._going[of].pop(place, None)
         for rung in ladder(of):
             kept = self._ended[rung]
             kept[place] = seconds
             self._added[rung] += 1
-            self._going[rung].pop(place, None)
             if len(kept) > KEPT:
                 del kept[next(iter(kept))]
 
     def going(self, of: RunClass, place: Place, since: datetime) -> None:
         """An object has been going since then."""
-        for rung in ladder(of):
-            self._going[rung][place] = since
+        self._going[of][place] = since
 
     def count(self, of: RunClass) -> int:
         """How many ended runs of a class are remembered."""
@@ -98,14 +98,19 @@ class Experience:
         age = abs((now - at).total_seconds())
         if more > STALE_SHARE * count and (count < KEPT or age >= BUSY_SECONDS):
             return True
-        return age >= STALE_SECONDS and bool(count or self._going.get(rung))
+        return age >= STALE_SECONDS and bool(count or self._under(rung))
+
+    def _under(self, rung: RunClass) -> dict[Place, datetime]:
+        """What is still going in all classes that begin so."""
+        alike = (found for of, found in self._going.items() if of[: len(rung)] == rung)
+        return dict(ChainMap(*alike))
 
     def _sample(
         self, rung: RunClass, now: datetime
     ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         """Both kinds with their weights, newest runs first: a run weighs by how many that were
         begun after it have ended. What was begun before all that is remembered says nothing."""
-        over, on = self._ended.get(rung, {}), self._going.get(rung, {})
+        over, on = self._ended.get(rung, {}), self._under(rung)
         oldest = min(over, default=(0, 0))
         ended: list[tuple[float, float]] = []
         going: list[tuple[float, float]] = []
