@@ -9,6 +9,7 @@ calls of a minute at most. The hourly counts of the account are kept apart from 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Final
 
 from ledger.core.model import Change, Run
@@ -50,7 +51,13 @@ def with_calls(run: Run, spent: Spent) -> Run:
     counts = dict(run.call_counts)
     for name, count in spent:
         counts[name] = counts.get(name, 0) + count
-    return evolve(run, calls=sum(counts.values()), call_counts=counts)
+    return evolve(run, calls=sum(counts.values()), call_counts=shared_counts(tuple(counts.items())))
+
+
+@functools.lru_cache(maxsize=4_096)
+def shared_counts(counts: tuple[tuple[str, int], ...]) -> Mapping[str, int]:
+    """Counts by name, one object for all runs that have the same: most of those in flight do."""
+    return dict(counts)
 
 
 def counted(

@@ -6,12 +6,13 @@ import functools
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
+from ledger.core.counting import shared_counts
 from ledger.core.model import Attempt, Evidence, Facts, Remote, Run, ToolCall
 from ledger.core.policy import Policy
 from ledger.store.fetch import Decode, Fetch
@@ -70,6 +71,12 @@ def _policy(value: Any) -> Policy:
     return policy_record(text)
 
 
+def _counts(value: Any) -> Mapping[str, int]:
+    """Calls by name, as the driver gives them."""
+    found = json.loads(value) if isinstance(value, str) else value
+    return shared_counts(tuple((sys.intern(name), count) for name, count in found.items()))
+
+
 @functools.lru_cache(maxsize=1024)
 def policy_record(text: str) -> Policy:
     """A policy from its JSON; most runs share a few."""
@@ -111,7 +118,11 @@ RUNS = Fetch(
     RUN,
     RUN_NAMES,
     key="id",
-    decoders={**_shared("origin_ledger", "provider", "model", "kind"), "policy": _policy},
+    decoders={
+        **_shared("origin_ledger", "provider", "model", "assistant", "kind"),
+        "policy": _policy,
+        "call_counts": _counts,
+    },
 )
 WATCHES = Fetch(WATCH, ("run_id", "fence", "owner"), decoders=_shared("owner"))
 PARTS = (
