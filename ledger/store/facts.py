@@ -77,6 +77,17 @@ def _counts(value: Any) -> Mapping[str, int]:
     return shared_counts(tuple((sys.intern(name), count) for name, count in found.items()))
 
 
+def _tags(value: Any) -> Mapping[str, str]:
+    """Tags, as the driver gives them; many runs have the same, or none."""
+    return _tags_of(value) if isinstance(value, str) else value
+
+
+@functools.lru_cache(maxsize=1024)
+def _tags_of(text: str) -> Mapping[str, str]:
+    found: Mapping[str, str] = json.loads(text)
+    return found
+
+
 @functools.lru_cache(maxsize=1024)
 def policy_record(text: str) -> Policy:
     """A policy from its JSON; most runs share a few."""
@@ -122,6 +133,7 @@ RUNS = Fetch(
         **_shared("origin_ledger", "provider", "model", "assistant", "kind"),
         "policy": _policy,
         "call_counts": _counts,
+        "tags": _tags,
     },
 )
 WATCHES = Fetch(WATCH, ("run_id", "fence", "owner"), decoders=_shared("owner"))
