@@ -162,7 +162,7 @@ class Budgets:
         """The wall clock was set: nobody waits longer than before."""
         back = min(by, timedelta(0)).total_seconds()
         for budget in self._budgets.values():
-            budget.held_until += back
+            budget.shift(back)
 
     def _notice(self, account_id: int, budget: Budget, at: float) -> None:
         """Whether others should know."""
