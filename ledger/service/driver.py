@@ -149,6 +149,7 @@ class Driver:
         if isinstance(step, EFFECTS):
             armed = await self._arm(entry, step, context)
             if armed is not True:
+                self._accounts.gate(entry.facts.run.account_id).spare(context.now)
                 return armed is None
         started = monotonic()
         if isinstance(step, RunTools):
