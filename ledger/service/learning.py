@@ -38,6 +38,8 @@ log = logging.getLogger("runward")
 REFRESH_SECONDS: Final = 60.0
 CLASS_RUNS: Final = 300
 """So many runs of a class that is seldom are looked up beside the newest of all."""
+MET_MAX: Final = 200
+"""So many of the classes met last: a caller may name another `kind` for each run."""
 RATE_SECONDS: Final = 3_600.0
 MISSES_OVER: Final = timedelta(days=7)
 MISSES_BEFORE: Final = (1, 100)
@@ -68,7 +70,7 @@ class Learning:
         self.experience = Experience()
         self._worth: Mapping[str, float] = {}
         self._misses: Mapping[str, float] = {}
-        self._met: set[RunClass] = set()
+        self._met: dict[RunClass, None] = {}
         self._schedules: dict[tuple[RunClass, float], tuple[Known, Schedule]] = {}
 
     def pace(self, profile: str) -> ProfilePace:
@@ -152,7 +154,10 @@ class Learning:
 
     def _known(self, facts: Facts, now: datetime) -> Known | None:
         of = class_of_run(facts)
-        self._met.add(of)
+        self._met.pop(of, None)
+        self._met[of] = None
+        if len(self._met) > MET_MAX:
+            del self._met[next(iter(self._met))]
         return self.experience.known(of, now)
 
     def _schedule(self, known: Known, worth: float) -> Schedule:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from service_rig import MakeRig, Rig
+from support import NOW, accepted
 
 from ledger.core.pacing.experience import ENOUGH, class_of
 from ledger.core.pacing.profile import USUAL
 from ledger.errors import ConfigurationError
+from ledger.service.learning import MET_MAX, Learning
 from ledger.service.paces import pace_of
 from ledger.settings import load_settings
 
@@ -54,6 +59,21 @@ def test_a_life_knows_at_once_what_it_saw_itself(make_rig: MakeRig) -> None:
         runs = [rig.submit("sim-slow", kind="memo") for _ in range(3)]
         rig.expect(lambda: all(rig.ledger.get(run).final for run in runs))
         rig.expect(lambda: life.learning.experience.count(MEMO) == 3)
+
+
+def test_however_many_classes_are_met_few_are_looked_up() -> None:
+    """A `kind` of its own for each run costs neither memory nor a query each for ever."""
+    reads: list[Any] = []
+    store = SimpleNamespace(read=lambda query: reads.append(query) or {})
+    coverage = SimpleNamespace(covers=lambda account, provider: False)
+    learning = Learning(store, {}, {}, coverage, lambda: NOW)  # type: ignore[arg-type]
+    facts = accepted()
+    for n in range(5 * MET_MAX):
+        learning.choice(replace(facts, run=replace(facts.run, kind=str(n))), NOW)
+
+    asyncio.run(learning.refresh(NOW))
+
+    assert MET_MAX <= len(reads) <= MET_MAX + 2
 
 
 def test_a_target_finds_its_price(make_rig: MakeRig) -> None:
