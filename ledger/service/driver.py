@@ -222,8 +222,10 @@ class Driver:
             unread = LocalLimit(f"what to send could not be read: {away.message}")
             return Failed.of(n, operation, unread), None
         except MissingCredential as missing:
+            # As if upstream had refused it, and no call: there is nobody to call as.
             error = AuthenticationRefused(missing.message)
-            outcome = Failed.of(n, operation, error)
+            self._accounts.mind(facts.run.account_id, error, self._clock(), self._rng)
+            return Failed.of(n, operation, error), None
         name = type(error).__name__ if error else OK
         now = self._clock()
         call = Call(operation, name, monotonic() - started)
