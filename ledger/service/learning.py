@@ -41,6 +41,7 @@ CLASS_RUNS: Final = 300
 MET_MAX: Final = 200
 """So many of the classes met last: a caller may name another `kind` for each run."""
 RATE_SECONDS: Final = 3_600.0
+RATE_SECONDS_MIN: Final = 60.0
 MISSES_OVER: Final = timedelta(days=7)
 MISSES_BEFORE: Final = (1, 100)
 """Deliveries that are lost before any was counted: one of a hundred."""
@@ -172,23 +173,34 @@ class Learning:
     ) -> dict[str, list[Share]]:
         """Each profile's classes by how often they come, where it has a target to be met."""
         counts: dict[str, dict[RunClass, int]] = defaultdict(lambda: defaultdict(int))
-        for item in newest:
+        # Of a busy ledger the newest runs do not reach back an hour.
+        ages = [(now - item.created_at).total_seconds() for item in newest]
+        seconds = min(max(ages, default=0.0), RATE_SECONDS)
+        for item, age in zip(newest, ages, strict=True):
             account = self._accounts.get(item.account_id)
-            recently = (now - item.created_at).total_seconds() < RATE_SECONDS
+            recently = age <= RATE_SECONDS
             if account is not None and recently and self.pace(account.profile).aim.targeted:
                 counts[account.profile][item.of] += 1
-        minutes = RATE_SECONDS / 60.0
+        minutes = max(seconds, RATE_SECONDS_MIN) / 60.0
         return {
-            profile: [
-                Share(density=experience.density(of, now), runs_per_minute=count / minutes)
-                for of, count in sorted(of_profile.items(), key=lambda one: -one[1])[:MIX_MAX]
-            ]
+            profile: _mix(experience, of_profile, minutes, now)
             for profile, of_profile in counts.items()
         }
 
 
 MIX_MAX: Final = 20
-"""So many classes of a profile, the most frequent, find its price."""
+"""So many classes of a profile, the most frequent, find its price, and stand for the others."""
+
+
+def _mix(
+    experience: Experience, counts: Mapping[RunClass, int], minutes: float, now: datetime
+) -> list[Share]:
+    most = sorted(counts.items(), key=lambda one: -one[1])[:MIX_MAX]
+    whole = sum(counts.values()) / max(sum(count for _, count in most), 1)
+    return [
+        Share(density=experience.density(of, now), runs_per_minute=count * whole / minutes)
+        for of, count in most
+    ]
 
 
 def class_of_run(facts: Facts) -> RunClass:
