@@ -33,9 +33,9 @@ from ledger.core.plan.urgency import fetch_by, in_time, last_chance
 from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
     AuthenticationRefused,
+    ConfigurationError,
     DatabaseError,
     LocalLimit,
-    MissingCredential,
 )
 from ledger.service.accounts import Accounts
 from ledger.service.commits import Commits, Overtaken, ignore
@@ -221,8 +221,8 @@ class Driver:
             # All reading comes before the call: nothing was sent.
             unread = LocalLimit(f"what to send could not be read: {away.message}")
             return Failed.of(n, operation, unread), None
-        except MissingCredential as missing:
-            # As if upstream had refused it, and no call: there is nobody to call as.
+        except ConfigurationError as missing:
+            # As if upstream had refused it, and no call: there is nobody to call as, or nowhere.
             error = AuthenticationRefused(missing.message)
             self._accounts.mind(facts.run.account_id, error, self._clock(), self._rng)
             return Failed.of(n, operation, error), None

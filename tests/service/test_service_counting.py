@@ -8,6 +8,7 @@ from service_rig import MakeRig, Rig
 from support import SQLITE
 
 from ledger import Ledger, Run, tool
+from ledger.service.limits import limits
 
 READS = "responses.retrieve"
 
@@ -57,6 +58,19 @@ def test_without_a_credential_there_is_no_call(make_rig: MakeRig) -> None:
             rig.expect(lambda: rig.ledger.get(run).needs_attention is not None)
             rig.expect(lambda: life.busy == 0)
     assert (0, 0, Counter()) == (asked(rig), rig.ledger.get(run).calls, hourly(rig))
+
+
+@SQLITE
+def test_an_address_that_is_none_stops_its_account(make_rig: MakeRig) -> None:
+    """It is a mistake in the configuration, and no error of ours: it is said, where runs are."""
+    rig = make_rig()
+    with Ledger.open(rig.url, openai_base_url="127.0.0.1:9/v1") as elsewhere:
+        other = Rig(rig.url, rig.sim, elsewhere)
+        run = other.submit("sim-ok")
+        with other.daemon():
+            rig.expect(lambda: rig.ledger.get(run).needs_attention is not None)
+            rig.expect(lambda: limits(elsewhere)[0]["state"] == "stopped")
+    assert (0, Counter()) == (rig.ledger.get(run).calls, hourly(rig))
 
 
 def test_a_restarted_run_counts_all_its_attempts(make_rig: MakeRig) -> None:
