@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ from support import NOW, SQLITE, later
 
 from ledger import Ledger
 from ledger.clock import utcnow
-from ledger.errors import MalformedReply, RateLimited, Reply, UpstreamError
+from ledger.errors import DatabaseError, MalformedReply, RateLimited, Reply, UpstreamError
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.limits import limits
 from ledger.service.workers import make_reconciler
@@ -109,6 +110,27 @@ def test_a_proxys_429_holds_everybody_too(kind: type[UpstreamError]) -> None:
     assert accounts.budget(1).held_until >= later(30).timestamp()
     assert 1 == accounts.budgets.hour(1, NOW).refused
     assert {1} == accounts.budgets.news
+
+
+@SQLITE
+def test_a_call_that_could_not_be_made_is_not_spent(make_rig: MakeRig) -> None:
+    """What to send could not be read: nothing was sent, and the budget knows."""
+    rig = make_rig(limits=Limits(requests_per_minute=6_000))
+    failures = [DatabaseError("away")] * 3
+    with rig.daemon() as life:
+        read = life.driver.read_payloads
+
+        def away(run_id: int, numbers: Sequence[int]) -> Any:
+            if failures:
+                raise failures.pop()
+            return read(run_id, numbers)
+
+        life.driver.read_payloads = away
+        run = rig.submit("sim-ok")
+        rig.expect(lambda: rig.ledger.get(run).final)
+        spent = accounts_of(life).budget(1).measured(utcnow().timestamp())
+    assert [] == failures
+    assert rig.scalar("SELECT sum(calls) FROM api_usage") == spent
 
 
 def test_calls_that_belong_to_no_run_are_counted_too() -> None:
