@@ -19,7 +19,7 @@ from ledger.core.alphabet import PacePolicy, Receipt
 from ledger.core.model import Facts
 from ledger.core.outcome import Observed, Outcome
 from ledger.core.pacing.experience import Experience, Known, RunClass, class_of
-from ledger.core.pacing.lasting import Lasting, lasted
+from ledger.core.pacing.lasting import Lasting, taught
 from ledger.core.pacing.next_look import LEARNED, Choice
 from ledger.core.pacing.policies import COVERED
 from ledger.core.pacing.profile import USUAL, ProfilePace
@@ -116,7 +116,7 @@ class Learning:
         """An object was read: has it ended, its class is known better. `facts` are those after."""
         if not isinstance(outcome, Observed):
             return
-        seconds = lasted(_lasting(facts, outcome.n))
+        seconds = taught(_lasting(facts, outcome.n))
         if seconds is not None:
             self.experience.ended(class_of_run(facts), (facts.run.id, outcome.n), max(seconds, 0.0))
 
