@@ -44,6 +44,7 @@ def cost(
     form: Annotated[Format, typer.Option("-o", "--output")] = Format.table,
 ) -> None:
     """What runs have cost upstream; what has no known price is listed apart, never as nothing."""
+    _judge(policies, by=by, endpoint=endpoint_monthly_usd is not None, claims=claims)
     if policies:
         _policies(since, until, endpoint_monthly_usd, claims, form)
         return
@@ -59,6 +60,17 @@ def cost(
         _say_more(report)
         return
     print_rows(groups or [total], form=form, columns=COLUMNS, name="group")
+
+
+def _judge(policies: bool, *, by: str | None, endpoint: bool, claims: bool) -> None:
+    """Raises InvalidInput for an option that would be passed over in silence."""
+    from ledger.errors import InvalidInput
+
+    if policies and by is not None:
+        raise InvalidInput("--by and --policies exclude each other: all runs are played together")
+    if not policies and (endpoint or claims):
+        name = "--endpoint-monthly-usd" if endpoint else "--claims"
+        raise InvalidInput(f"{name} says nothing without --policies")
 
 
 def _say_more(report: dict[str, Any]) -> None:

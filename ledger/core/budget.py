@@ -62,6 +62,11 @@ class Minute:
             self._sum -= self._slots.popleft()[1]
         return self._sum
 
+    def shift(self, by: float) -> None:
+        """The clock was set by so many seconds."""
+        for slot in self._slots:
+            slot[0] += by
+
 
 @dataclass(slots=True)
 class Budget:
@@ -204,6 +209,14 @@ class Budget:
         """A call sent at `started` was not refused."""
         if started >= self._refused_at:
             self._streak = 0
+
+    def shift(self, by: float) -> None:
+        """The clock was set back by so many seconds (0 or less): what was noted by the time before
+        would else lie in the future, and whatever comes until then would count as older."""
+        self.held_until += by
+        self.seen_at += by
+        self._refused_at += by
+        self._minute.shift(by)
 
     # The machinery.
 

@@ -92,7 +92,11 @@ def parse_prices(text: str, place: str) -> Prices:
 
 def usd(amount: Decimal | None) -> str | None:
     """An amount as it is printed: to a millionth of a dollar, never as a power of ten."""
-    return None if amount is None else f"{amount.quantize(PLACES, ROUND_HALF_EVEN):f}"
+    if amount is None:
+        return None
+    rounded = amount.quantize(PLACES, ROUND_HALF_EVEN)
+    # Nothing has no sign.
+    return f"{rounded if rounded else abs(rounded):f}"
 
 
 def _text(content: Mapping[str, Any], key: str, place: str, *, default: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.core.budget import Budget
 from ledger.core.pacing.looks import HINT_SECONDS_MAX
-from ledger.errors import Limits, RateLimited, UpstreamError
+from ledger.errors import Limits, MalformedReply, RateLimited, UpstreamError
 from ledger.service.usage import hour_of
 from ledger.settings import Limits as Configured
 from ledger.store.limits import Known
@@ -29,6 +29,7 @@ KNOWN_FOR: Final = timedelta(days=1)
 """A limit that nobody has seen for longer is not believed by a new life."""
 CHANGED_SHARE: Final = 0.01
 HELD_FOR_MAX: Final = timedelta(seconds=HINT_SECONDS_MAX + 60.0)
+TOO_MANY: Final = 429
 HELD_SECONDS_MIN: Final = 1.0
 """Shorter waits are over before anybody else has read of them."""
 
@@ -95,7 +96,7 @@ class Budgets:
         if limits is not None:
             budget.saw(limits, at)
             self._saw(account_id, limits, now)
-        if isinstance(error, RateLimited):
+        if error is not None and _refused(error):
             self.hour(account_id, now).refused += 1
             wait = error.reply.retry_after_seconds
             budget.refused(at, started=started.timestamp(), retry_after=wait, spread=spread)
@@ -162,7 +163,7 @@ class Budgets:
         """The wall clock was set: nobody waits longer than before."""
         back = min(by, timedelta(0)).total_seconds()
         for budget in self._budgets.values():
-            budget.held_until += back
+            budget.shift(back)
 
     def _notice(self, account_id: int, budget: Budget, at: float) -> None:
         """Whether others should know."""
@@ -199,6 +200,13 @@ class Budgets:
     def _limits(self, record: AccountRecord) -> Configured:
         here = self._credentials.get((record.provider, record.base_url, record.project))
         return here.limits if here else Configured()
+
+
+def _refused(error: UpstreamError) -> bool:
+    """Whether the call came too soon: upstream's 429, or that of a proxy, which need not be JSON
+    and so proves nothing else. A quota that is used up is none: waiting does not help."""
+    proxied = isinstance(error, MalformedReply) and error.reply.status == TOO_MANY
+    return isinstance(error, RateLimited) or proxied
 
 
 def _time(seconds: float) -> datetime | None:

@@ -33,9 +33,9 @@ from ledger.core.plan.urgency import fetch_by, in_time, last_chance
 from ledger.core.steps import Cancel, Context, Create, RunTools, Settle, Step, Submit, Wait
 from ledger.errors import (
     AuthenticationRefused,
+    ConfigurationError,
     DatabaseError,
     LocalLimit,
-    MissingCredential,
 )
 from ledger.service.accounts import Accounts
 from ledger.service.commits import Commits, Overtaken, ignore
@@ -149,6 +149,8 @@ class Driver:
         if isinstance(step, EFFECTS):
             armed = await self._arm(entry, step, context)
             if armed is not True:
+                if entry.token:
+                    self._unsent(entry)
                 return armed is None
         started = monotonic()
         if isinstance(step, RunTools):
@@ -203,6 +205,7 @@ class Driver:
         n = getattr(step, "n", 0)
         operation = type(step).__name__.lower()
         if isinstance(step, EFFECTS) and not await self._fresh(entry, started):
+            self._unsent(entry)
             late = LocalLimit("ownership could not be confirmed just before the call")
             return Failed.of(n, operation, late), None
         try:
@@ -218,11 +221,15 @@ class Driver:
                     outcome, error = hidden(n, operation, error)
         except DatabaseError as away:
             # All reading comes before the call: nothing was sent.
+            self._unsent(entry)
             unread = LocalLimit(f"what to send could not be read: {away.message}")
             return Failed.of(n, operation, unread), None
-        except MissingCredential as missing:
+        except ConfigurationError as missing:
+            # As if upstream had refused it, and no call: there is nobody to call as, or nowhere.
+            self._unsent(entry)
             error = AuthenticationRefused(missing.message)
-            outcome = Failed.of(n, operation, error)
+            self._accounts.mind(facts.run.account_id, error, self._clock(), self._rng)
+            return Failed.of(n, operation, error), None
         name = type(error).__name__ if error else OK
         now = self._clock()
         call = Call(operation, name, monotonic() - started)
@@ -232,6 +239,11 @@ class Driver:
         if self._accounts.mind(account_id, error, now, rng, seconds=seconds, limits=said):
             self.on_account_back(facts.run.account_id)
         return outcome, call
+
+    def _unsent(self, entry: Entry) -> None:
+        """The call was not made: it is there for others, and so is the part of a probe."""
+        entry.token = True
+        self._accounts.gate(entry.facts.run.account_id).spare(self._clock())
 
     async def _fresh(self, entry: Entry, armed: float) -> bool:
         """Whether the fenced commit is young enough for an effect, or has been confirmed again."""

@@ -15,6 +15,7 @@ from ledger.core.pacing import Look, after_failure, trouble_is_news
 from ledger.core.pacing.next_look import DEFAULT, Choice, Sight, next_look
 from ledger.core.plan.urgency import fetch_by, in_time
 from ledger.core.record import evolve
+from ledger.service.lines import Rank
 from ledger.service.turns import Turns, Unlimited
 
 STEP_SECONDS_MIN: Final = 2.0
@@ -36,6 +37,8 @@ class Entry:
     """Whether it has a call in hand."""
     waits: bool = False
     """Whether it was turned back for want of a call."""
+    stands: Rank | None = None
+    """Where it was last put in line."""
 
 
 class Agenda:
@@ -71,6 +74,15 @@ class Agenda:
         elif entry.due > now:
             entry.due = now
             self.plan(entry)
+
+    def touch(self, run_id: int, now: datetime) -> None:
+        """Somebody touched a run: look at it at once, and where it waits in line already, let it
+        wait where it belongs now."""
+        entry = self.entries.get(run_id)
+        waits = entry is not None and not entry.busy and entry.due <= now
+        self.wake(run_id, now)
+        if entry is not None and waits:
+            self.turns.advance(entry, now)
 
     def shift(self, by: timedelta) -> None:
         """The clock that plans were made by was set. Set back, they come earlier; set forward, they

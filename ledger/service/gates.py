@@ -68,6 +68,11 @@ class Gate:
             self.not_before = now + timedelta(seconds=ANSWER_SECONDS)
         return None
 
+    def spare(self, now: datetime) -> None:
+        """Who was let in made no call: it found nothing out, and another may."""
+        if self.guarded:
+            self.not_before = now
+
     def failed(self, error: UpstreamError, now: datetime, spread: float, started: datetime) -> None:
         """Take in a failure of a call sent at `started`, and close the gate as it demands."""
         if error.pause == Pause.stopped:

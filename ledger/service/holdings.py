@@ -130,4 +130,4 @@ class Holdings:
         entry = self.agenda.entries[run_id]
         if not entry.busy:
             entry.facts = self._store.read(lambda c: one(c, run_id))
-        self.agenda.wake(run_id, now)
+        self.agenda.touch(run_id, now)

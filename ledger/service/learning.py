@@ -19,7 +19,7 @@ from ledger.core.alphabet import PacePolicy, Receipt
 from ledger.core.model import Facts
 from ledger.core.outcome import Observed, Outcome
 from ledger.core.pacing.experience import Experience, Known, RunClass, class_of
-from ledger.core.pacing.lasting import Lasting, lasted
+from ledger.core.pacing.lasting import Lasting, taught
 from ledger.core.pacing.next_look import LEARNED, Choice
 from ledger.core.pacing.policies import COVERED
 from ledger.core.pacing.profile import USUAL, ProfilePace
@@ -38,7 +38,10 @@ log = logging.getLogger("runward")
 REFRESH_SECONDS: Final = 60.0
 CLASS_RUNS: Final = 300
 """So many runs of a class that is seldom are looked up beside the newest of all."""
+MET_MAX: Final = 200
+"""So many of the classes met last: a caller may name another `kind` for each run."""
 RATE_SECONDS: Final = 3_600.0
+RATE_SECONDS_MIN: Final = 60.0
 MISSES_OVER: Final = timedelta(days=7)
 MISSES_BEFORE: Final = (1, 100)
 """Deliveries that are lost before any was counted: one of a hundred."""
@@ -68,7 +71,7 @@ class Learning:
         self.experience = Experience()
         self._worth: Mapping[str, float] = {}
         self._misses: Mapping[str, float] = {}
-        self._met: set[RunClass] = set()
+        self._met: dict[RunClass, None] = {}
         self._schedules: dict[tuple[RunClass, float], tuple[Known, Schedule]] = {}
 
     def pace(self, profile: str) -> ProfilePace:
@@ -113,7 +116,7 @@ class Learning:
         """An object was read: has it ended, its class is known better. `facts` are those after."""
         if not isinstance(outcome, Observed):
             return
-        seconds = lasted(_lasting(facts, outcome.n))
+        seconds = taught(_lasting(facts, outcome.n))
         if seconds is not None:
             self.experience.ended(class_of_run(facts), (facts.run.id, outcome.n), max(seconds, 0.0))
 
@@ -152,7 +155,10 @@ class Learning:
 
     def _known(self, facts: Facts, now: datetime) -> Known | None:
         of = class_of_run(facts)
-        self._met.add(of)
+        self._met.pop(of, None)
+        self._met[of] = None
+        if len(self._met) > MET_MAX:
+            del self._met[next(iter(self._met))]
         return self.experience.known(of, now)
 
     def _schedule(self, known: Known, worth: float) -> Schedule:
@@ -167,23 +173,34 @@ class Learning:
     ) -> dict[str, list[Share]]:
         """Each profile's classes by how often they come, where it has a target to be met."""
         counts: dict[str, dict[RunClass, int]] = defaultdict(lambda: defaultdict(int))
-        for item in newest:
+        # Of a busy ledger the newest runs do not reach back an hour.
+        ages = [(now - item.created_at).total_seconds() for item in newest]
+        seconds = min(max(ages, default=0.0), RATE_SECONDS)
+        for item, age in zip(newest, ages, strict=True):
             account = self._accounts.get(item.account_id)
-            recently = (now - item.created_at).total_seconds() < RATE_SECONDS
+            recently = age <= RATE_SECONDS
             if account is not None and recently and self.pace(account.profile).aim.targeted:
                 counts[account.profile][item.of] += 1
-        minutes = RATE_SECONDS / 60.0
+        minutes = max(seconds, RATE_SECONDS_MIN) / 60.0
         return {
-            profile: [
-                Share(density=experience.density(of, now), runs_per_minute=count / minutes)
-                for of, count in sorted(of_profile.items(), key=lambda one: -one[1])[:MIX_MAX]
-            ]
+            profile: _mix(experience, of_profile, minutes, now)
             for profile, of_profile in counts.items()
         }
 
 
 MIX_MAX: Final = 20
-"""So many classes of a profile, the most frequent, find its price."""
+"""So many classes of a profile, the most frequent, find its price, and stand for the others."""
+
+
+def _mix(
+    experience: Experience, counts: Mapping[RunClass, int], minutes: float, now: datetime
+) -> list[Share]:
+    most = sorted(counts.items(), key=lambda one: -one[1])[:MIX_MAX]
+    whole = sum(counts.values()) / max(sum(count for _, count in most), 1)
+    return [
+        Share(density=experience.density(of, now), runs_per_minute=count * whole / minutes)
+        for of, count in most
+    ]
 
 
 def class_of_run(facts: Facts) -> RunClass:

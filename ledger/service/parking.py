@@ -19,7 +19,7 @@ from ledger.core.families import FAMILIES
 from ledger.core.intent import Address
 from ledger.core.outcome import Found, Observation, dump_outcome
 from ledger.core.request import usable_id
-from ledger.errors import AuthenticationRefused, MissingCredential, Pause, UpstreamError
+from ledger.errors import AuthenticationRefused, ConfigurationError, Pause, UpstreamError
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.usage import Usage
 from ledger.store.deliveries import (
@@ -134,7 +134,7 @@ class Parking:
         address = Address(n=0, kind=RemoteKind.response, marker="", remote_id=object_id)
         try:
             return await self._accounts.provider(account).observe(address)
-        except MissingCredential as missing:
+        except ConfigurationError as missing:
             return AuthenticationRefused(missing.message)
         except UpstreamError as error:
             return error

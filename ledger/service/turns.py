@@ -91,7 +91,7 @@ class Turns:
         facts = entry.facts
         account, item = facts.run.account_id, (entry.due, facts.run.id)
         by = fetch_by(facts, entry.look)
-        rank = rank_of(entry, by, self._purse.gate(account), now)
+        rank = entry.stands = rank_of(entry, by, self._purse.gate(account), now)
         if rank == Rank.expiring and by is not None and self._too_late(account, by, now):
             self._force(entry, now)
             rank = Rank.free
@@ -107,6 +107,14 @@ class Turns:
         at = think_again(facts, by, now)
         if at is not None:
             heapq.heappush(line.alarms, (at, item))
+
+    def advance(self, entry: Entry, now: datetime) -> None:
+        """A run that was touched while it waits may be more urgent than it was. Its old place is
+        stale once it has gone."""
+        by = fetch_by(entry.facts, entry.look)
+        rank = rank_of(entry, by, self._purse.gate(entry.facts.run.account_id), now)
+        if entry.stands is not None and rank < entry.stands:
+            self.offer(entry, now)
 
     def pop(self, now: datetime, planned: Planned) -> Entry | None:
         """The next run to drive, with its call in hand (`entry.token`); None when none may go."""

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ledger.core.lifecycle import FINAL
 from ledger.core.pacing.experience import RunClass, class_of
-from ledger.core.pacing.lasting import Lasting, lasted
+from ledger.core.pacing.lasting import Lasting, lasted, taught
 from ledger.core.record import record
 from ledger.store.facts import REMOTE, RUN
 
@@ -84,14 +84,14 @@ def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Spen
 
 def _spent(row: Any) -> Spent:
     times = {column.name: getattr(row, column.name) for column in _LASTING}
-    seconds = lasted(Lasting(status=row.observed_status, **times))
-    over = seconds is not None or row.state in FINAL or row.round
+    seen = Lasting(status=row.observed_status, **times)
+    over = lasted(seen) is not None or row.state in FINAL or row.round
     return Spent(
         run_id=row.id,
         n=row.n,
         account_id=row.account_id,
         of=class_of(row.provider, row.model, row.assistant, row.kind),
         created_at=row.created_at,
-        seconds=seconds,
+        seconds=taught(seen),
         since=None if over else row.sent_at,
     )

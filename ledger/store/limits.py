@@ -62,14 +62,14 @@ def known_limits(connection: sa.Connection) -> tuple[list[Known], int]:
 
 
 def write_known(connection: sa.Connection, known: Sequence[Known]) -> None:
-    """Write what a life knows. A later end of the hold, once written, stays."""
+    """Write what a life knows; of what it knows nothing, others may. A later end of the hold, once
+    written, stays."""
     for item in known:
-        values: dict[str, Any] = {
-            "limit_seen": item.limit,
-            "limit_left": item.left,
-            "limit_at": item.limit_at,
-            "breaker": item.breaker,
-        }
+        values: dict[str, Any] = {"breaker": item.breaker}
+        if item.limit is not None:
+            values |= {"limit_seen": item.limit, "limit_at": item.limit_at}
+        if item.left is not None:
+            values["limit_left"] = item.left
         if item.held_until is not None:
             longer = (ACCOUNT.c.held_until > item.held_until, ACCOUNT.c.held_until)
             values["held_until"] = sa.case(longer, else_=item.held_until)

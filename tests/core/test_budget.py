@@ -203,6 +203,27 @@ def test_refused_again_the_wait_grows() -> None:
     assert pytest.approx(0.1) == budget.held_until - now - 1
 
 
+def test_a_clock_put_back_hides_no_refusal_and_no_limit() -> None:
+    """An hour back: a 429 still halves, a limit is still believed, and the minute is a minute."""
+    budget, hour = Budget(), 3_600.0
+    for second in range(100):
+        assert budget.take(START + second)
+    budget.refused(START + 100, started=START + 100, retry_after=None, spread=0.0)
+    allowed = budget.allowed
+    assert allowed is not None
+
+    budget.shift(-hour)
+    now = START + 100 - hour + 1
+    assert 0 < budget.measured(now)
+    assert 0 == budget.measured(now + 60)
+    budget.refused(now + 60, started=now + 60, retry_after=None, spread=0.0)
+    assert allowed / 2 == budget.allowed
+    budget.told(30, now + 61, now + 61)
+    budget.shift(-hour)
+    budget.told(20, now + 62 - hour, now + 62 - hour)
+    assert 20 == budget.seen
+
+
 def test_what_was_refused_comes_back_step_by_step() -> None:
     """Up to the limit in minutes while more is wanted, and not at all while nothing is."""
     budget = Budget(configured=300)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support import NOW, later
 
-from ledger.core.pacing.lasting import Lasting, lasted
+from ledger.core.pacing.lasting import Lasting, lasted, taught
 
 
-def took(**fields: Any) -> float | None:
+def took(judge: Callable[[Lasting], float | None] = lasted, **fields: Any) -> float | None:
     usual: dict[str, Any] = {
         "status": "completed",
         "round": 0,
@@ -20,7 +21,7 @@ def took(**fields: Any) -> float | None:
         "remote_created_at": None,
         "remote_ended_at": None,
     }
-    return lasted(Lasting(**usual | fields))
+    return judge(Lasting(**usual | fields))
 
 
 def test_without_upstreams_times_it_is_between_two_looks() -> None:
@@ -39,6 +40,17 @@ def test_upstreams_times_narrow_it_down() -> None:
         took(**ends, remote_ended_at=later(1_500)),
     ]
     assert took(sent_at=None, remote_created_at=NOW, remote_ended_at=later(7)) == 7.0
+
+
+def test_an_outage_of_ours_teaches_nothing() -> None:
+    """An hour between two looks is no duration, unless upstream's own times say one."""
+    late: dict[str, Any] = {"observed_at": later(3_610)}
+    theirs = {"remote_created_at": later(1), "remote_ended_at": later(31)}
+    assert [1_810.0, 30.0] == [took(**late), took(**late, **theirs)]
+    assert [None, 30.0, 330.0, None] == [
+        took(judge=taught, **fields)
+        for fields in (late, late | theirs, {"observed_at": later(650)}, {"status": "queued"})
+    ]
 
 
 @pytest.mark.parametrize(

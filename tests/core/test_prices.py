@@ -104,7 +104,8 @@ def test_a_bad_file_is_named_with_the_place(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("amount", "text"),
     [("0", "0.000000"), ("1E+3", "1000.000000"), ("0.0000005", "0.000000"),
-     ("0.0000015", "0.000002"), ("12.3456789", "12.345679")],
+     ("0.0000015", "0.000002"), ("12.3456789", "12.345679"), ("-0.0000001", "0.000000"),
+     ("-2", "-2.000000")],
 )  # fmt: skip
 def test_money_is_rounded_when_it_is_printed(amount: str, text: str) -> None:
     """Half to even, and never in powers of ten."""

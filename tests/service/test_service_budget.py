@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from support import NOW, SQLITE, later
 
 from ledger import Ledger
 from ledger.clock import utcnow
+from ledger.errors import DatabaseError, MalformedReply, RateLimited, Reply, UpstreamError
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.limits import limits
 from ledger.service.workers import make_reconciler
@@ -92,6 +95,42 @@ def test_a_small_budget_is_kept_to_the_end(make_rig: MakeRig) -> None:
     assert 60 <= calls <= 30 + took * 600 / 61
     assert 0 < rig.scalar("SELECT throttled FROM api_limit")
     assert {DONE} == {verdict(rig.ledger.get(run)) for run in runs}
+
+
+@pytest.mark.parametrize("kind", [RateLimited, MalformedReply])
+def test_a_proxys_429_holds_everybody_too(kind: type[UpstreamError]) -> None:
+    """Its body is a web page as like as not; what it asks for is plain all the same."""
+    accounts = Accounts({}, opener=None)  # type: ignore[arg-type]
+    accounts.records[1] = AccountRecord(
+        id=1, provider="responses", base_url="u", project="", profile="p"
+    )
+    error = kind("slow down", reply=Reply(status=429, retry_after_seconds=30.0))
+    accounts.mind(1, error, NOW, Random(1))
+
+    assert accounts.budget(1).held_until >= later(30).timestamp()
+    assert 1 == accounts.budgets.hour(1, NOW).refused
+    assert {1} == accounts.budgets.news
+
+
+@SQLITE
+def test_a_call_that_could_not_be_made_is_not_spent(make_rig: MakeRig) -> None:
+    """What to send could not be read: nothing was sent, and the budget knows."""
+    rig = make_rig(limits=Limits(requests_per_minute=6_000))
+    failures = [DatabaseError("away")] * 3
+    with rig.daemon() as life:
+        read = life.driver.read_payloads
+
+        def away(run_id: int, numbers: Sequence[int]) -> Any:
+            if failures:
+                raise failures.pop()
+            return read(run_id, numbers)
+
+        life.driver.read_payloads = away
+        run = rig.submit("sim-ok")
+        rig.expect(lambda: rig.ledger.get(run).final)
+        spent = accounts_of(life).budget(1).measured(utcnow().timestamp())
+    assert [] == failures
+    assert rig.scalar("SELECT sum(calls) FROM api_usage") == spent
 
 
 def test_calls_that_belong_to_no_run_are_counted_too() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from service_rig import MakeRig, Rig
+from support import SQLITE
 
-from ledger import Run, tool
+from ledger import Ledger, Run, tool
+from ledger.service.limits import limits
 
 READS = "responses.retrieve"
 
@@ -43,6 +45,32 @@ def test_failed_calls_count_by_the_class_of_their_error(make_rig: MakeRig) -> No
 
     assert 3 == run.call_counts["observe.ServerTrouble"], run.call_counts
     assert Counter(run.call_counts) == hourly(rig)
+
+
+@SQLITE
+def test_without_a_credential_there_is_no_call(make_rig: MakeRig) -> None:
+    """A life that no profile leads to the account sends nothing, and so counts nothing."""
+    rig = make_rig()
+    run = rig.submit("sim-ok")
+    with Ledger.open(rig.url, openai_base_url="http://127.0.0.1:9/v1") as elsewhere:
+        other = Rig(rig.url, rig.sim, elsewhere)
+        with other.daemon() as life:
+            rig.expect(lambda: rig.ledger.get(run).needs_attention is not None)
+            rig.expect(lambda: life.busy == 0)
+    assert (0, 0, Counter()) == (asked(rig), rig.ledger.get(run).calls, hourly(rig))
+
+
+@SQLITE
+def test_an_address_that_is_none_stops_its_account(make_rig: MakeRig) -> None:
+    """It is a mistake in the configuration, and no error of ours: it is said, where runs are."""
+    rig = make_rig()
+    with Ledger.open(rig.url, openai_base_url="127.0.0.1:9/v1") as elsewhere:
+        other = Rig(rig.url, rig.sim, elsewhere)
+        run = other.submit("sim-ok")
+        with other.daemon():
+            rig.expect(lambda: rig.ledger.get(run).needs_attention is not None)
+            rig.expect(lambda: limits(elsewhere)[0]["state"] == "stopped")
+    assert (0, Counter()) == (rig.ledger.get(run).calls, hourly(rig))
 
 
 def test_a_restarted_run_counts_all_its_attempts(make_rig: MakeRig) -> None:

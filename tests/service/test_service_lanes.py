@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
-from service_rig import Rig, verdict
+from service_rig import MakeRig, Rig, verdict
 from support import SQLITE
+
+from ledger.clock import utcnow
 
 DONE = ("completed", 1, None, None, None)
 
@@ -38,6 +40,25 @@ def test_three_runs_on_one_thread_go_one_after_the_other(rig: Rig, thread: str) 
     ]
     assert done[0].finished_at <= done[1].finished_at <= done[2].finished_at
     assert 0 == rig.count("lane")
+
+
+@SQLITE
+def test_a_waiter_is_no_probe(make_rig: MakeRig) -> None:
+    """Upstream was away: a run that waits for its thread makes no call, and so it keeps nobody
+    else from finding out whether upstream is back."""
+    rig = make_rig({"durations": {"slow": 0.5}}, poll_seconds=1.5)
+    with OpenAI() as client:
+        made: dict[str, Any] = client.post("/threads", body={}, cast_to=dict[str, Any])
+    with rig.daemon() as life:
+        first = rig.submit("sim-slow", "assistants", thread_id=str(made["id"]))
+        rig.expect(lambda: len(rig.made(first)) == 1)
+        rig.expect(lambda: rig.scalar("SELECT count(*) FROM lane") == 1)
+        gate = life.driver._accounts.gate(1)
+        gate.opened_at = utcnow()
+        second = rig.submit("sim-ok", "assistants", thread_id=str(made["id"]))
+        rig.expect(lambda: rig.ledger.get(second).final)
+    assert gate.opened_at is None
+    assert [DONE] * 2 == [verdict(rig.ledger.get(run)) for run in (first, second)]
 
 
 @SQLITE

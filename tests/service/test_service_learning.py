@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from service_rig import MakeRig, Rig
+from support import NOW, accepted, later
 
 from ledger.core.pacing.experience import ENOUGH, class_of
-from ledger.core.pacing.profile import USUAL
+from ledger.core.pacing.profile import USUAL, ProfilePace
+from ledger.core.pacing.schedule import schedule_of
+from ledger.core.pacing.worth import Aim, expected
 from ledger.errors import ConfigurationError
+from ledger.service.accounts import AccountRecord
+from ledger.service.learning import MET_MAX, Learning
 from ledger.service.paces import pace_of
 from ledger.settings import load_settings
+from ledger.store.durations import Spent, recent
 
 SLOW = {"durations": {"slow": 1.0}}
 MEMO = class_of("responses", "sim-slow", None, "memo")
@@ -54,6 +64,46 @@ def test_a_life_knows_at_once_what_it_saw_itself(make_rig: MakeRig) -> None:
         runs = [rig.submit("sim-slow", kind="memo") for _ in range(3)]
         rig.expect(lambda: all(rig.ledger.get(run).final for run in runs))
         rig.expect(lambda: life.learning.experience.count(MEMO) == 3)
+
+
+@pytest.mark.parametrize(("minutes", "kinds"), [(5, 1), (60, 1), (60, 100)])
+def test_calls_a_minute_are_those_of_all_runs(minutes: int, kinds: int) -> None:
+    """Also where the newest runs began minutes ago, and where there are very many classes."""
+    account = AccountRecord(id=1, provider="responses", base_url="u", project="", profile="p")
+    pace = ProfilePace(aim=Aim(calls_per_minute=3.0 * 5_000 / minutes))
+    newest = [
+        Spent(
+            run_id=n + 1,
+            n=1,
+            account_id=1,
+            of=class_of("responses", "m", None, str(n % kinds)),
+            created_at=later(-60 * minutes * (1 - n / 5_000)),
+            seconds=math.exp(3 + n * 0.618 % 1),
+        )
+        for n in range(5_000)
+    ]
+    store = SimpleNamespace(read=lambda query: newest if query is recent else {})
+    learning = Learning(store, {"p": pace}, {1: account}, None, lambda: NOW)  # type: ignore[arg-type]
+    asyncio.run(learning.refresh(NOW))
+
+    density = learning.experience.density(newest[0].of, NOW)
+    calls, _ = expected(density, schedule_of(density, learning.worth("p")))
+    assert pytest.approx(3.0, rel=0.1) == calls
+
+
+def test_however_many_classes_are_met_few_are_looked_up() -> None:
+    """A `kind` of its own for each run costs neither memory nor a query each for ever."""
+    reads: list[Any] = []
+    store = SimpleNamespace(read=lambda query: reads.append(query) or {})
+    coverage = SimpleNamespace(covers=lambda account, provider: False)
+    learning = Learning(store, {}, {}, coverage, lambda: NOW)  # type: ignore[arg-type]
+    facts = accepted()
+    for n in range(5 * MET_MAX):
+        learning.choice(replace(facts, run=replace(facts.run, kind=str(n))), NOW)
+
+    asyncio.run(learning.refresh(NOW))
+
+    assert MET_MAX <= len(reads) <= MET_MAX + 2
 
 
 def test_a_target_finds_its_price(make_rig: MakeRig) -> None:

@@ -13,7 +13,7 @@ from support import NOW, accepted, context, later, response, seen
 from ledger.core.alphabet import Source
 from ledger.core.budget import Budget
 from ledger.core.decide import arm, decide
-from ledger.core.model import Facts
+from ledger.core.model import Evidence, Facts
 from ledger.core.pacing import Look
 from ledger.core.policy import Policy
 from ledger.core.steps import Create
@@ -260,6 +260,26 @@ def test_a_clock_that_is_set_loses_nobody_in_line() -> None:
     served = [n for _, n in bench.served(30)]
 
     assert [1, 2, 3, 4, 5] == sorted(served)
+
+
+def test_who_is_touched_in_line_stands_where_it_belongs() -> None:
+    """A cancel, or a delivery, for a look that waits far behind: it has the next call, or none."""
+    bench = Bench(limit=60)
+    for n in range(200):
+        bench.add(WATCHED, n)
+    assert [0, None] == [bench.pop(), bench.pop()]
+
+    cancelled, told = bench.agenda.entries[150], bench.agenda.entries[160]
+    run = replace(cancelled.facts.run, cancel_requested_at=bench.now)
+    cancelled.facts = replace(cancelled.facts, run=run)
+    delivery = Evidence(id=1, source="webhook", body=b"", received_at=bench.now)
+    told.facts = replace(told.facts, evidence=(delivery,))
+    for _ in range(2):
+        bench.agenda.touch(150, bench.now)
+        bench.agenda.touch(160, bench.now)
+
+    assert [160, 150, 1] == [n for _, n in bench.served(3)]
+    assert 200 - 4 == len(bench.served(400)), "each once"
 
 
 def test_throttled_time_is_counted() -> None:

@@ -31,6 +31,12 @@ def test_ended_and_going_objects_are_told_apart(bench: Bench) -> None:
     assert [] == bench.store.read(lambda c: of_class(c, class_of("responses", None, None, None), 9))
 
 
+def test_what_ended_while_nobody_looked_is_neither(bench: Bench) -> None:
+    """Its end lies anywhere in an hour: it is no duration, and it does not go on either."""
+    finished(bench, 3_600.0)
+    assert [(None, None)] == [(x.seconds, x.since) for x in bench.store.read(recent)]
+
+
 def test_a_class_is_found_by_its_index(bench: Bench) -> None:
     """The newest runs of a class that is seldom are not looked for among all."""
     bench.submit_many(300)

@@ -55,6 +55,17 @@ def test_a_hold_is_never_shortened_by_another_life(bench: Bench) -> None:
     assert (later(90), "open") == (read.held_until, read.breaker)
 
 
+def test_who_knows_nothing_takes_nothing_back(bench: Bench) -> None:
+    """A life that only waited for calls, and made none, has seen no header."""
+    bench.submit()
+    _write(bench, lambda c: write_known(c, [known()]))
+    _write(bench, lambda c: write_known(c, [known(limit=None, left=None, limit_at=None)]))
+
+    (read,), _ = bench.store.read(known_limits)
+
+    assert known() == read
+
+
 def test_hours_add_up(bench: Bench) -> None:
     """Several lives in one hour: sums, the lowest that was left, the limit last seen."""
     bench.submit()

@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Final
 
 from ledger.core.alphabet import State
+from ledger.core.pacing.looks import JITTER
+from ledger.core.pacing.schedule import WAIT_SECONDS_MAX
 from ledger.core.record import record
 
 ENDS: Final = frozenset(
     {State.completed, State.failed, State.incomplete, State.expired, State.requires_action}
 )
 """Ends that upstream came to by itself: a cancelled object says nothing of its class."""
+APART_SECONDS_MAX: Final = WAIT_SECONDS_MAX * (1.0 + JITTER)
 WHOLE_SECONDS: Final = 1.0
 """Upstream's times are whole seconds (OpenAI's `created_at`, `completed_at`)."""
 
@@ -35,6 +38,24 @@ def lasted(seen: Lasting) -> float | None:
     Our looks bracket the end, and so do upstream's own times: the middle of what both allow. To
     take the look that found it for the end would teach the policy its own delays.
     """
+    bounds = _bounds(seen)
+    return None if bounds is None else (bounds[0] + bounds[1]) / 2.0
+
+
+def taught(seen: Lasting) -> float | None:
+    """What `lasted` says, where it says something of the class.
+
+    Looks that lie further apart than any policy lets them tell of an outage of ours: as durations,
+    they would have the next runs looked at as late, and those teach the same.
+    """
+    bounds = _bounds(seen)
+    if bounds is None or bounds[1] - bounds[0] > APART_SECONDS_MAX:
+        return None
+    return (bounds[0] + bounds[1]) / 2.0
+
+
+def _bounds(seen: Lasting) -> tuple[float, float] | None:
+    """The least and the most that it can have taken."""
     if seen.status not in ENDS or seen.round:
         return None
     ours, theirs = _ours(seen), _theirs(seen)
@@ -43,7 +64,7 @@ def lasted(seen: Lasting) -> float | None:
         bounds = both if both[0] <= both[1] else ours
     else:
         bounds = ours or theirs or (-1.0, -1.0)
-    return (bounds[0] + bounds[1]) / 2.0 if bounds[1] >= 0.0 else None
+    return bounds if bounds[1] >= 0.0 else None
 
 
 def _ours(seen: Lasting) -> tuple[float, float] | None:
