@@ -14,7 +14,14 @@ from typing import Any, Final, Protocol
 from ledger.clock import utcnow
 from ledger.core.budget import Budget
 from ledger.core.intent import AccountProfile
-from ledger.errors import DatabaseError, Limits, MissingCredential, ObjectMissing, UpstreamError
+from ledger.errors import (
+    ConfigurationError,
+    DatabaseError,
+    Limits,
+    MissingCredential,
+    ObjectMissing,
+    UpstreamError,
+)
 from ledger.providers.client import credential_fingerprint, read_key
 from ledger.providers.seam import Provider
 from ledger.service.budgets import Budgets
@@ -266,6 +273,11 @@ def resolve(settings: Settings) -> dict[tuple[str, str, str], Credential]:
 def account_profile(settings: Settings, name: str, family: str) -> AccountProfile:
     """A profile of the settings as a provider takes it. Raises ConfigurationError."""
     profile = settings.profile(name)
+    if "@" in profile.base_url.partition("://")[2].partition("/")[0]:
+        raise ConfigurationError(
+            f"the base URL of profile {name!r} holds a user name or a password: it would be kept",
+            hint="leave them out of the URL; the key is in the variable that key_variable names",
+        )
     return AccountProfile(
         provider=family,
         base_url=profile.base_url.rstrip("/"),

@@ -6,7 +6,6 @@ and several lives learn from each other; what this life sees itself it knows at 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from ledger.core.pacing.profile import USUAL, ProfilePace
 from ledger.core.pacing.schedule import Schedule, schedule_of
 from ledger.core.pacing.worth import Share, worth_of
 from ledger.service.heart import unexpected
+from ledger.service.threads import to_its_end
 from ledger.store.durations import Spent, of_class, recent
 from ledger.store.store import Store
 from ledger.store.webhook_stats import receipts
@@ -131,7 +131,7 @@ class Learning:
 
     async def refresh(self, now: datetime) -> None:
         """Take in what the ledger knows. Raises DatabaseError."""
-        self.take(await asyncio.to_thread(self.read, now, frozenset(self._met)))
+        self.take(await to_its_end(partial(self.read, now, frozenset(self._met))))
 
     def take(self, seen: Seen) -> None:
         """What was read replaces what was known."""
@@ -148,6 +148,9 @@ class Learning:
             for item in self._store.read(partial(of_class, of=of, runs=CLASS_RUNS))
         ]
         experience = _experience([*older, *newest])
+        for of in met:
+            # Made here, beside the loop: each takes ten milliseconds or more.
+            experience.known(of, now)
         mixes = self._mixes(experience, newest, now)
         worth = {name: worth_of(self.pace(name).aim, mix) for name, mix in mixes.items()}
         counted = self._store.read(lambda c: receipts(c, now - MISSES_OVER))

@@ -16,6 +16,7 @@ from ledger.core.comparing import (
     SLOW_SECONDS,
     TIGHT_SECONDS,
     WEBHOOK_SECONDS,
+    Experienced,
     Figures,
     Lasted,
     break_even,
@@ -28,7 +29,9 @@ from ledger.core.comparing import (
 )
 from ledger.core.pacing.policies import BACKOFF
 from ledger.core.pacing.rehearsal import Rehearsed, rehearse
+from ledger.core.pacing.worth import Aim, worth_of
 from ledger.core.prices import usd
+from ledger.core.simulating import mix_of
 from ledger.store.costs import Ended, Window, ended_objects, look_seconds
 from ledger.store.webhook_stats import delays, receipts
 
@@ -46,9 +49,9 @@ CLAIM_CALLS: Final = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What is compared by: the worth of a second of delay in calls, and prices in USD."""
+    """What is compared by: what the learned policy aims at, and prices in USD."""
 
-    worth: float
+    aim: Aim
     call_price: Decimal
     endpoint_monthly: Decimal | None
 
@@ -63,11 +66,29 @@ class _Measured:
     after: float | None
 
 
-def policies_report(connection: Connection, window: Window, terms: Terms) -> dict[str, Any]:
-    """The report, as plain values: a row for each policy, and one for what was really spent."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the ledger holds of a window's runs."""
+
+    window: Window
+    found: Sequence[Ended]
+    measured: _Measured
+
+
+def traffic(connection: Connection, window: Window) -> Traffic:
+    """Read what the report is made of. Making it takes seconds: no transaction lasts so long."""
     found = ended_objects(connection, window, limit=OBJECTS_MAX)
-    measured = _measured(connection, window.since)
-    rows = _rows(found, measured, terms) if found else []
+    return Traffic(window=window, found=found, measured=_measured(connection, window.since))
+
+
+def policies_report(of: Traffic, terms: Terms) -> dict[str, Any]:
+    """The report, as plain values: a row for each policy, and one for what was really spent."""
+    window, found, measured = of.window, of.found, of.measured
+    objects = experienced(
+        [Lasted(of=one.of, place=(one.run_id, one.n), seconds=one.seconds) for one in found]
+    )
+    worth = worth_of(terms.aim, mix_of(objects, _minutes(found)))
+    rows = _rows(found, objects, measured, worth) if found else []
     seconds = sum(one.seconds for one in found)
     return {
         "since": window.since.isoformat(),
@@ -79,7 +100,7 @@ def policies_report(connection: Connection, window: Window, terms: Terms) -> dic
         "webhooks_missed_share": round(measured.missed, 6),
         "webhooks_measured_ends": measured.ends,
         "webhook_delay_seconds": _rounded(measured.after),
-        "worth": terms.worth,
+        "worth": round(worth, 6),
         "call_price_usd": usd(terms.call_price),
         "endpoint_monthly_usd": usd(terms.endpoint_monthly),
         "folk_runs": FOLK_RUNS,
@@ -124,11 +145,16 @@ class _Row:
     note: str = ""
 
 
-def _rows(found: Sequence[Ended], measured: _Measured, terms: Terms) -> list[_Row]:
+def _minutes(found: Sequence[Ended]) -> float:
+    """How long it took to begin them all."""
+    begun = [one.begun_at for one in found]
+    return (max(begun) - min(begun)).total_seconds() / 60.0 if begun else 0.0
+
+
+def _rows(
+    found: Sequence[Ended], objects: Experienced, measured: _Measured, worth: float
+) -> list[_Row]:
     durations = [one.seconds for one in found]
-    objects = experienced(
-        [Lasted(of=one.of, place=(one.run_id, one.n), seconds=one.seconds) for one in found]
-    )
     tight = TIGHT_SECONDS + (measured.round_trip or 0.0)
     after = WEBHOOK_SECONDS if measured.after is None else measured.after
     assumed = "" if measured.ends else "; misses assumed"
@@ -137,9 +163,9 @@ def _rows(found: Sequence[Ended], measured: _Measured, terms: Terms) -> list[_Ro
         "1 s": (lambda: steady(durations, SDK_SECONDS), "the SDK's helpers"),
         "2.5 s": (lambda: steady(durations, SLOW_SECONDS), ""),
         "backoff": (lambda: _of(rehearse(durations, BACKOFF)), "0.5 s x1.5, cap 5 s"),
-        "learned": (lambda: learned(objects, terms.worth), "each run by those before it"),
+        "learned": (lambda: learned(objects, worth), "each run by those before it"),
         "webhooks": (
-            lambda: webhooks(objects, terms.worth, missed=measured.missed, after_seconds=after),
+            lambda: webhooks(objects, worth, missed=measured.missed, after_seconds=after),
             f"{after:.1f} s late, {measured.missed:.1%} missed{assumed}",
         ),
     }

@@ -13,7 +13,7 @@ from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
 from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
-from ledger.service.policies import Terms, policies_report
+from ledger.service.policies import Terms, policies_report, traffic
 from ledger.service.price_list import load_prices
 from ledger.service.simulating import simulate_policy
 
@@ -68,11 +68,11 @@ class Reporting:
         if endpoint_monthly_usd is not None:
             monthly = judge_money("endpoint_monthly_usd", endpoint_monthly_usd)
         terms = Terms(
-            worth=pace_of(self.settings, "default").aim.worth,
+            aim=pace_of(self.settings, "default").aim,
             call_price=self.settings.call_price_usd,
             endpoint_monthly=monthly,
         )
-        return self.store.read(lambda c: policies_report(c, window, terms))
+        return policies_report(self.store.read(lambda c: traffic(c, window)), terms)
 
     def simulate_policy(
         self, *, profile: str = "default", since: Moment = SINCE, **pacing: Any

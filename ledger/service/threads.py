@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def in_thread(function: Callable[[], Any]) -> Any:
@@ -42,6 +44,18 @@ async def in_thread(function: Callable[[], Any]) -> Any:
 
     threading.Thread(target=work, name="runward-tool", daemon=True).start()
     return await done
+
+
+async def to_its_end(function: Callable[[], T]) -> T:
+    """Run a function in a thread, and end with it even if cancelled: a reading that is left alone
+    still holds its connection when the database is closed."""
+    reading = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        with contextlib.suppress(Exception):
+            await reading
+        raise
 
 
 def hint_loop(loop: asyncio.AbstractEventLoop, hint: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import KEY, CommandLine
+from command_line import KEY, CommandLine, assert_clear
 from support import SQLITE
 
 from ledger import credentials
@@ -81,3 +81,13 @@ def test_a_file_that_is_no_text(runward: CommandLine, folder: Path) -> None:
     assert 4 == said.code
     file = folder / "OPENAI_API_KEY"
     assert f"runward: the secret {file} cannot be read: it is no text" in said.err
+
+
+def test_a_password_in_a_base_url_is_never_kept(
+    runward: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is written, and not repeated."""
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:hunter2@127.0.0.1:1/v1")
+    said = runward("submit", "--model", "gpt-5", "--input", "hello")
+    assert_clear(said)
+    assert (4, True, False) == (said.code, "base URL" in said.err, "hunter2" in said.err)

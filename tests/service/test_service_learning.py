@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from ledger.errors import ConfigurationError
 from ledger.service.accounts import AccountRecord
 from ledger.service.learning import MET_MAX, Learning
 from ledger.service.paces import pace_of
+from ledger.service.threads import to_its_end
 from ledger.settings import load_settings
 from ledger.store.durations import Spent, recent
 
@@ -149,3 +151,23 @@ def test_what_cannot_be_meant_is_refused(pacing: dict[str, Any], says: str) -> N
     """Two aims, a price of nothing, a policy or key that is not there."""
     with pytest.raises(ConfigurationError, match=says):
         load_settings(pacing=pacing)
+
+
+async def _cancelled(begun: threading.Event, go: threading.Event, ended: list[bool]) -> None:
+    def read() -> None:
+        begun.set()
+        assert go.wait(20)
+        ended.append(True)
+
+    task = asyncio.create_task(to_its_end(read))
+    assert await asyncio.to_thread(begun.wait, 20)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.05, go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [True] == ended
+
+
+def test_a_cancelled_reading_comes_to_its_end_first() -> None:
+    """Or the database would be closed under it, and its connection left open."""
+    asyncio.run(_cancelled(threading.Event(), threading.Event(), []))

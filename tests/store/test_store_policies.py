@@ -12,14 +12,15 @@ from support import Bench, later, response, seen
 from ledger.core.alphabet import Receipt
 from ledger.core.counting import Spent
 from ledger.core.decide import decide
-from ledger.service.policies import NEVER, Terms, policies_report
+from ledger.core.pacing.worth import Aim
+from ledger.service.policies import NEVER, Terms, policies_report, traffic
 from ledger.store.costs import Window, ended_objects
 from ledger.store.records import Decision, Guard, Written
 from ledger.store.tally import add_receipts, add_usage
 
 ALL = Window(since=later(-7_200))
-FREE = Terms(worth=10.0, call_price=Decimal(0), endpoint_monthly=None)
-PAID = Terms(worth=10.0, call_price=Decimal("0.00015"), endpoint_monthly=Decimal(2_000))
+FREE = Terms(aim=Aim(), call_price=Decimal(0), endpoint_monthly=None)
+PAID = Terms(aim=Aim(), call_price=Decimal("0.00015"), endpoint_monthly=Decimal(2_000))
 
 
 def lasted(bench: Bench, seconds: float, late: float, looks: int, **fields: Any) -> int:
@@ -49,7 +50,7 @@ def lasted(bench: Bench, seconds: float, late: float, looks: int, **fields: Any)
 
 def report(bench: Bench, terms: Terms = FREE, window: Window = ALL) -> dict[str, Any]:
     """The report."""
-    return bench.store.read(lambda c: policies_report(c, window, terms))
+    return policies_report(bench.store.read(lambda c: traffic(c, window)), terms)
 
 
 def test_what_was_really_spent_stands_beside(bench: Bench) -> None:
@@ -130,3 +131,11 @@ def test_an_empty_window_has_no_policies(bench: Bench) -> None:
 
     assert ([], 0) == (found["policies"], found["objects"])
     assert "$1,500.00, not $1.50" in found["claims"][0]["arithmetic"]
+
+
+def test_a_target_of_the_profile_finds_its_price(bench: Bench) -> None:
+    """What the learned policy is played at is what the profile asks for, not the usual price."""
+    for _ in range(8):
+        lasted(bench, 20.0, late=0.0, looks=12)
+    asked = Terms(aim=Aim(notice_within_seconds=60.0), call_price=Decimal(0), endpoint_monthly=None)
+    assert report(bench, asked)["worth"] < report(bench)["worth"] == Aim().worth
