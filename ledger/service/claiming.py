@@ -12,6 +12,7 @@ from ledger.core.decide.poison import set_aside
 from ledger.core.model import Facts
 from ledger.service.heart import Heart
 from ledger.service.options import Options
+from ledger.service.threads import to_its_end
 from ledger.store import claims
 from ledger.store.records import Decision
 from ledger.store.store import Store
@@ -36,7 +37,7 @@ class Claimer:
     async def judge_lives(self, now: datetime) -> None:
         """Bury who is dead, and remember whose runs may be taken until the next time."""
         life = self._heart.life.id
-        dead, overdue = await asyncio.to_thread(
+        dead, overdue = await to_its_end(
             self._store.read, lambda c: self._store.lives.judge(c, life)
         )
         for other in dead:
@@ -91,5 +92,5 @@ class Claimer:
             return self._options.claim_max
         if self._share <= owned:
             ask = functools.partial(claims.fair_share, life_id=self._heart.life.id, gone=self._gone)
-            self._share = await asyncio.to_thread(self._store.read, ask)
+            self._share = await to_its_end(self._store.read, ask)
         return min(self._options.claim_max, self._share - owned)

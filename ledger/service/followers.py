@@ -21,7 +21,7 @@ from ledger.core.passing_on import Notice, NoticeType
 from ledger.core.retrying import TELLING, Schedule
 from ledger.errors import DatabaseError, LeaseLost
 from ledger.service.heart import Heart, unexpected
-from ledger.service.threads import hint_loop
+from ledger.service.threads import hint_loop, to_its_end
 from ledger.store import following, outbox
 from ledger.store.following import Cursor, Page, Place
 from ledger.store.store import Store
@@ -100,7 +100,7 @@ class Follower:
     async def step(self, now: datetime) -> datetime | None:
         """One bounded pass; says when the next is due, or None if only news can make it so."""
         life = self._heart.life.id
-        cursor, page = await asyncio.to_thread(self._store.read, self._read)
+        cursor, page = await to_its_end(self._store.read, self._read)
         if cursor is None:
             await self.begin()
             return now
@@ -217,7 +217,7 @@ class Follower:
         life, ahead = self._heart.life.id, self._ahead
         if ahead is None:
             return
-        cursor = await asyncio.to_thread(
+        cursor = await to_its_end(
             self._store.read, lambda c: following.cursor_of(c, self.name, life)
         )
         if cursor is not None and cursor.place < ahead and cursor.tries == 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ledger.errors import DatabaseError
+from ledger.service.threads import to_its_end
 from ledger.store.limits import (
     HourRow,
     Known,
@@ -46,7 +46,7 @@ class LimitCare:
 
     async def listen(self, now: datetime) -> None:
         """Take in what others wrote, and how many they are."""
-        known, lives = await asyncio.to_thread(self._store.read, known_limits)
+        known, lives = await to_its_end(self._store.read, known_limits)
         budgets, records = self._accounts.budgets, self._accounts.records
         budgets.divide(lives, now)
         for item in known:

@@ -28,6 +28,7 @@ from ledger.credentials import secret_of
 from ledger.errors import ConfigurationError
 from ledger.providers.outbound import Answer, Poster
 from ledger.service.followers import Consumer
+from ledger.service.threads import to_its_end
 from ledger.store import outbox
 from ledger.store.following import notices_of
 from ledger.store.store import Store
@@ -197,7 +198,8 @@ class Sending(Consumer):
             return rest
         limit = 1 if self._failures else AT_ONCE
         look = functools.partial(self._look, now=now, limit=limit)
-        due, notices, later = await asyncio.to_thread(self._store.read, look)
+        later: datetime | None
+        due, notices, later = await to_its_end(self._store.read, look)
         if not due:
             return later
         tried = await asyncio.gather(*(self._send(row, notices.get(row.event_id)) for row in due))

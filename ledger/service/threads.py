@@ -46,10 +46,10 @@ async def in_thread(function: Callable[[], Any]) -> Any:
     return await done
 
 
-async def to_its_end(function: Callable[[], T]) -> T:
+async def to_its_end(function: Callable[..., T], *arguments: Any) -> T:
     """Run a function in a thread, and end with it even if cancelled: a reading that is left alone
     still holds its connection when the database is closed."""
-    reading = asyncio.ensure_future(asyncio.to_thread(function))
+    reading = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
     try:
         return await asyncio.shield(reading)
     except asyncio.CancelledError:

@@ -21,7 +21,7 @@ from ledger.core.redaction import redact_text
 from ledger.core.tracing import SpanRecord, spans_of
 from ledger.errors import ConfigurationError
 from ledger.service.followers import Consumer, Taken
-from ledger.service.threads import in_thread
+from ledger.service.threads import in_thread, to_its_end
 from ledger.store.facts import load_facts
 from ledger.store.store import Store
 
@@ -99,7 +99,7 @@ class Tracing(Consumer):
         """Export the spans of these verdicts together; all are taken, or none."""
         some = notices[:AT_ONCE]
         ids = sorted({notice.run for notice in some})
-        facts = await asyncio.to_thread(self._store.read, lambda c: load_facts(c, ids))
+        facts = await to_its_end(self._store.read, lambda c: load_facts(c, ids))
         spans = [span for notice in some if notice.run in facts for span in _spans(facts, notice)]
         try:
             async with asyncio.timeout(SECONDS_MAX):

@@ -31,7 +31,7 @@ from ledger.store.verify import _History
 
 ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("RUNWARD_TEST_FUZZ_SEEDS", "4"))
-EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "211"))
+EVERY = int(os.environ.get("RUNWARD_TEST_FUZZ_EVERY", "307"))
 MUTANT_SEEDS = 40
 
 
@@ -43,7 +43,7 @@ def test_no_seed_breaks_a_promise(part: int) -> None:
         assert () == play(schedule_of(seed)).problems, f"runward sim fuzz --seed {seed}"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.failure(4, 11)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_death_at_any_point_of_a_story_loses_nothing(name: str) -> None:
@@ -52,7 +52,7 @@ def test_a_death_at_any_point_of_a_story_loses_nothing(name: str) -> None:
     assert all(played.deaths == 1 for played in plays[1:])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_stop_beyond_the_lease_at_any_point_of_a_story_loses_nothing(name: str) -> None:
     plays = stopped_everywhere(name, every=5 * EVERY, first=1 + len(name) % EVERY)
@@ -65,7 +65,7 @@ def test_one_seed_is_one_history() -> None:
     assert first.digest != play(schedule_of(4)).digest
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("hash_seed", ["0", "4711"])
 def test_the_history_of_a_seed_is_the_same_in_another_process(hash_seed: str) -> None:
     done = subprocess.run(

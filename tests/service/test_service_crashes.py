@@ -28,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch, "RESEND_SECONDS", 0.2)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(7)
 @pytest.mark.problem(8, 10, 11)
 @pytest.mark.failure(4, 24)
 @pytest.mark.usefixtures("quick", "impatient")
@@ -76,7 +76,7 @@ def test_a_kill_at_any_step_costs_nothing(
     assert ["charged"] == [output for _, output in rig.received(run)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.problem(9)
 @pytest.mark.failure(15)
 @SQLITE
@@ -124,7 +124,7 @@ def test_an_effect_that_was_cut_off_is_held(
     assert ["the books say: charged"] == [output for _, output in rig.received(run)]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(7)
 @pytest.mark.problem(11)
 @pytest.mark.parametrize("provider", ["responses", "assistants"])
 @pytest.mark.parametrize("hang", ["before:Writes", "during:Writes", "after:Writes"])
@@ -152,7 +152,7 @@ def test_a_transactional_effect_happens_exactly_once(
     assert ["booked"] == [output for _, output in rig.received(run)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.problem(11)
 @pytest.mark.parametrize("policy", ["hold", "error_output", "rerun"])
 def test_a_call_of_unknown_outcome_goes_by_policy(
