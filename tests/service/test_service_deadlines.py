@@ -83,3 +83,15 @@ def test_a_life_that_may_not_act_does_not_go_round_in_circles(rig: Rig) -> None:
             rig.ledger.get(run).state,
             entry.facts.remotes[0].cancel_sent_at,
         ]
+
+
+@SQLITE
+def test_a_profile_has_a_deadline_of_its_own(make_rig: MakeRig) -> None:
+    """Unless the caller names one; where neither does, the common one counts."""
+    rig = make_rig(profiles={"quick": {"deadline": "10m"}, "other": {}}, deadline="2h")
+    runs = [
+        rig.submit(profile="quick"),
+        rig.submit(profile="quick", deadline="5m"),
+        rig.submit(profile="other"),
+    ]
+    assert [600.0, 300.0, 7_200.0] == [run.policy.deadline_seconds for run in runs]
