@@ -58,13 +58,12 @@ class Ledger(Submitting, Operations, Reporting):
         toolbox: Toolbox,
         *,
         actor: str,
-        profile: str,
+        judge: Judge,
         redaction: Redaction,
     ) -> None:
         self.settings, self.toolbox, self.redaction = settings, toolbox, redaction
         self._handle = Handle(store)
-        self._judge = Judge(settings, actor=actor, profile=profile)
-        self._actor = actor
+        self._judge, self._actor = judge, actor
         self._accounts: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -88,8 +87,10 @@ class Ledger(Submitting, Operations, Reporting):
         loaded.profile(profile)
         redaction = Redaction.load(loaded.redact)
         toolbox = tools if isinstance(tools, Toolbox) else Toolbox(tools)
+        # Whatever may be wrong with the settings is found before the database is opened.
+        judge = Judge(loaded, actor=actor, profile=profile)
         store = Store.open(loaded.database_url, migrate=migrate, direct_url=loaded.direct_url)
-        return cls(store, loaded, toolbox, actor=actor, profile=profile, redaction=redaction)
+        return cls(store, loaded, toolbox, actor=actor, judge=judge, redaction=redaction)
 
     def __enter__(self) -> Self:
         return self
