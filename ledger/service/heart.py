@@ -46,6 +46,7 @@ class Heart:
         self._held = True
         self.draining = False
         self.rebirths = 0
+        self._over = False
 
     async def begin(self) -> None:
         """Take the lock, then write the row: nobody can see a life without its lock."""
@@ -95,6 +96,9 @@ class Heart:
         self.draining = self.draining or standing == Standing.draining
 
     async def _begin_again(self) -> None:
+        if self._over:
+            # It was ended by itself, between two beats: nobody declared it dead.
+            return
         old = self._lock
         await self._begin(replace(self.life, id=new_life_id()))
         self.rebirths += 1
@@ -118,7 +122,7 @@ class Heart:
 
     async def end(self, how: str) -> None:
         """Give all runs back and end the life; a database that is gone needs no farewell."""
-        now = self._clock()
+        now, self._over = self._clock(), True
         with contextlib.suppress(DatabaseError):
             await self._writer.transact(lambda c: release(c, self.life.id))
             await self._writer.transact(lambda c: self._store.lives.end(c, self.life.id, how, now))

@@ -229,3 +229,13 @@ def test_a_life_that_ends_passes_on_what_is_left(rig: Rig, monkeypatch: pytest.M
 
     assert [run.id for run in runs] == told.runs  # type: ignore[attr-defined]
     assert rig.scalar("SELECT owner FROM follower") is None
+
+
+def test_a_life_that_has_ended_is_not_born_again(bench: Bench, walk: MakeWalker) -> None:
+    """A heartbeat on its way while the life ends finds its row ended, and leaves it at that."""
+    life = walk()
+    life.do(life.heart.end("drained"))
+    life.do(life.heart.beat())
+
+    rows = bench.store.read(lambda c: bench.store.lives.rows(c, everything=True))
+    assert ["drained"] == [row.end for row in rows]
