@@ -239,6 +239,22 @@ class Role(StrEnum):
     admin = "admin"
 
 
+class LifeEventKind(StrEnum):
+    """What may befall a life; the comment says who notes it."""
+
+    started = "started"  # itself
+    stopped = "stopped"  # itself, in order
+    drained = "drained"  # itself, when it was told to let go of its runs and to end
+    died = "died"  # the life that found its lock free
+    overdue = "overdue"  # the life that found its lease run out, and its lock held
+    reborn = "reborn"  # itself: declared dead while it slept, it goes on under a new name
+    takeover = "takeover"  # the life that took the runs of one that is gone
+    migrated = "migrated"  # whoever brought the schema up to date
+    clock_jumped = "clock_jumped"  # a life whose wall clock was set
+    configured = "configured"  # a life that began with other settings than the one before
+    stalled = "stalled"  # a life whose passes stood still
+
+
 class PacePolicy(StrEnum):
     """How a profile's runs are watched."""
 

@@ -63,6 +63,7 @@ class Run:
     error_code: str | None = None
     error_origin: ErrorOrigin | None = None
     error_message: str | None = None
+    fingerprint: str | None = None
     usage: Mapping[str, object] | None = None
     calls: int = 0
     call_counts: Mapping[str, int] = field(default_factory=dict)
@@ -96,6 +97,8 @@ class Attempt:
     last_error: int | None = None
     error_code: str | None = None
     error_message: str | None = None
+    error_origin: ErrorOrigin | None = None
+    fingerprint: str | None = None
     base: int | None = None
     not_before: datetime | None = None
 
@@ -269,6 +272,20 @@ class EventDraft:
 
 
 @record
+class Fingerprint:
+    """What failures that are the same have in common; `message` is masked."""
+
+    id: str
+    provider: str
+    origin: ErrorOrigin | None = None
+    code: str | None = None
+    http_status: int | None = None
+    incomplete_reason: str | None = None
+    tool: str | None = None
+    message: str | None = None
+
+
+@record
 class Write:
     """One statement that a transactional tool wants executed in the transaction of its output.
 
@@ -287,7 +304,8 @@ class Change:
     The store turns the difference into row changes, in one transaction, under owner, fence and
     version. `passed` are states that the run went through within the transaction. `writes` are
     statements to execute first: their row counts then decide what is written. `refusal` is what
-    to tell whoever gave a command that is recorded and not obeyed.
+    to tell whoever gave a command that is recorded and not obeyed. `fingerprints` are those of the
+    failures in it.
     """
 
     before: Facts
@@ -298,6 +316,7 @@ class Change:
     take_lane: bool = False
     writes: tuple[Write, ...] = ()
     refusal: str | None = None
+    fingerprints: tuple[Fingerprint, ...] = ()
     due_at: datetime
     why: str
 

@@ -18,6 +18,7 @@ from ledger.core.model import (
     Change,
     EventDraft,
     Facts,
+    Fingerprint,
     Remote,
     Run,
     ToolCall,
@@ -31,6 +32,7 @@ from ledger.store.rows import Bulk, clean_text, table_of
 from ledger.store.tables import (
     AttemptRow,
     EventRow,
+    FingerprintRow,
     PayloadRow,
     RemoteRow,
     RunRow,
@@ -75,6 +77,7 @@ class Pen:
 
         self._run = bulk(RunRow, "id")
         self._event, self._payload = bulk(EventRow, "id"), bulk(PayloadRow, "run_id", "n")
+        self._fingerprint = bulk(FingerprintRow, "id")
         self._watch = bulk(WatchRow, "run_id")
         self._parts = {
             "attempts": bulk(AttemptRow, "run_id", "number"),
@@ -121,6 +124,7 @@ class Pen:
             # Over for good: nothing will send it again. The digest stays, and the chain with it.
             erased = {"run_id": run.id, "n": REQUEST_PAYLOAD, "salt": None, "body": None}
             rows["erased"].append(erased)
+        rows["fingerprint"] += [_first_seen(seen, run, change) for seen in change.fingerprints]
         fence = self._watch_row(change, run, head, rows)
         return evolve(change.after, run=run, fence=fence)
 
@@ -244,6 +248,9 @@ class Pen:
             bulk.insert(connection, rows[name + "+"])
             bulk.update(connection, rows[name])
         self._event.insert(connection, rows["event"])
+        # In one order, so that two writers never wait for each other.
+        seen = sorted(rows["fingerprint"], key=lambda row: str(row["id"]))
+        self._fingerprint.insert(connection, seen, ignore=True)
         self._watch.insert(connection, rows["watch+"])
         self._watch.update(connection, rows["watch"])
         self._watch.delete(connection, rows["watch-"])
@@ -280,3 +287,8 @@ def _passed(run_id: int, state: State, change: Change) -> dict[str, Any]:
     """A state within the transaction: the database's own rules hold there too."""
     finished = change.events[-1].recorded_at if state in FINAL else None
     return {"id": run_id, "state": state, "finished_at": finished}
+
+
+def _first_seen(seen: Fingerprint, run: Run, change: Change) -> dict[str, Any]:
+    at = change.events[-1].recorded_at
+    return {**dataclasses.asdict(seen), "first_seen_at": at, "first_run": run.id}

@@ -100,6 +100,32 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_batch_committed_at"), ["committed_at"], unique=False)
 
     op.create_table(
+        "fingerprint",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column(
+            "origin",
+            sa.Enum(
+                "remote", "transport", "tool", "ledger", name="origin", native_enum=False, length=32
+            ),
+            nullable=True,
+        ),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("http_status", sa.Integer(), nullable=True),
+        sa.Column("incomplete_reason", sa.Text(), nullable=True),
+        sa.Column("tool", sa.Text(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "first_run", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.CheckConstraint(
+            "origin = 'remote' OR origin = 'transport' OR origin = 'tool' OR origin = 'ledger'",
+            name=op.f("ck_fingerprint_origin"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fingerprint")),
+    )
+    op.create_table(
         "follower",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
@@ -136,6 +162,49 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger")),
     )
+    op.create_table(
+        "life_event",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "started",
+                "stopped",
+                "drained",
+                "died",
+                "overdue",
+                "reborn",
+                "takeover",
+                "migrated",
+                "clock_jumped",
+                "configured",
+                "stalled",
+                name="kind",
+                native_enum=False,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("life", sa.Text(), nullable=True),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column(
+            "detail",
+            sa.JSON(none_as_null=True).with_variant(
+                postgresql.JSONB(none_as_null=True, astext_type=Text()), "postgresql"
+            ),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "kind = 'started' OR kind = 'stopped' OR kind = 'drained' OR kind = 'died' OR kind = 'overdue' OR kind = 'reborn' OR kind = 'takeover' OR kind = 'migrated' OR kind = 'clock_jumped' OR kind = 'configured' OR kind = 'stalled'",
+            name=op.f("ck_life_event_kind"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_life_event")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("life_event", schema=None) as batch_op:
+        batch_op.create_index("ix_life_event_at", ["at", "id"], unique=False)
+
     op.create_table(
         "receipt",
         sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
@@ -346,6 +415,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column(
             "usage",
             sa.JSON(none_as_null=True).with_variant(
@@ -477,8 +547,26 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Integer(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column(
+            "error_origin",
+            sa.Enum(
+                "remote",
+                "transport",
+                "tool",
+                "ledger",
+                name="error_origin",
+                native_enum=False,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column("base", sa.Integer(), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "error_origin = 'remote' OR error_origin = 'transport' OR error_origin = 'tool' OR error_origin = 'ledger'",
+            name=op.f("ck_attempt_error_origin"),
+        ),
         sa.CheckConstraint(
             "outcome = 'queued' OR outcome = 'in_progress' OR outcome = 'requires_action' OR outcome = 'cancelling' OR outcome = 'completed' OR outcome = 'incomplete' OR outcome = 'failed' OR outcome = 'expired' OR outcome = 'cancelled'",
             name=op.f("ck_attempt_outcome"),
@@ -488,6 +576,22 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_attempt")),
     )
+    with op.batch_alter_table("attempt", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_attempt_failed_at",
+            ["ended_at", "fingerprint", "run_id"],
+            unique=False,
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_attempt_fingerprint",
+            ["fingerprint", "ended_at", "run_id"],
+            unique=False,
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+        )
+
     op.create_table(
         "delivery",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

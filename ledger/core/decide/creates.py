@@ -70,6 +70,7 @@ def _refused(draft: Draft, remote: Remote, outcome: Failed) -> None:
         code=code,
         message=redact_text(outcome.message),
         last_error=reply.body,
+        http_status=reply.status,
         **fields,
     )
 

@@ -13,6 +13,7 @@ from ledger.core.model import (
     Change,
     EventDraft,
     Facts,
+    Fingerprint,
     PayloadDraft,
     Remote,
     Run,
@@ -40,6 +41,7 @@ class Draft:
         self.take_lane = False
         self.writes: tuple[Write, ...] = ()
         self.refusal: str | None = None
+        self.fingerprints: list[Fingerprint] = []
 
     @property
     def facts(self) -> Facts:
@@ -166,6 +168,7 @@ class Draft:
             take_lane=self.take_lane,
             writes=self.writes,
             refusal=self.refusal,
+            fingerprints=tuple(self.fingerprints),
             due_at=due_at,
             why=why,
         )

@@ -17,6 +17,7 @@ from ledger.core.alphabet import (
     Trigger,
 )
 from ledger.core.decide.draft import Draft
+from ledger.core.fingerprint import FAULTY, fingerprint, waiting_tool
 from ledger.core.lifecycle import TRIGGER_TO
 from ledger.core.model import Attempt, Remote, Run
 from ledger.core.plan.calls import may_have_acted
@@ -71,14 +72,22 @@ def end(
     message: str | None = None,
     last_error: bytes | None = None,
     result: int | None = None,
+    http_status: int | None = None,
     restartable: bool = True,
     **event: Any,
 ) -> None:
     """End the newest attempt in `target`, then restart if the policy says so and effects allow."""
     number = draft.attempt.number
     kept = draft.keep(last_error) if last_error is not None else None
+    mark = _fingerprint(draft, target, origin, code, message, http_status)
     draft.set_attempt(
-        outcome=target, ended_at=draft.now, last_error=kept, error_code=code, error_message=message
+        outcome=target,
+        ended_at=draft.now,
+        last_error=kept,
+        error_code=code,
+        error_origin=origin,
+        error_message=message,
+        fingerprint=mark,
     )
     payloads = event.pop("payloads", ())
     if kept is not None:
@@ -92,10 +101,35 @@ def end(
         error_code=code,
         error_origin=origin,
         error_message=message,
+        fingerprint=mark,
         result=result if result is not None else draft.run.result,
     )
     if restartable and draft.run.cancel_requested_at is None:
         _restart_by_policy(draft, target, code)
+
+
+def _fingerprint(
+    draft: Draft,
+    target: State,
+    origin: ErrorOrigin | None,
+    code: str | None,
+    message: str | None,
+    http_status: int | None,
+) -> str | None:
+    """Name the failure, if the end is one."""
+    if target not in FAULTY and code is None:
+        return None
+    made = fingerprint(
+        provider=draft.run.provider,
+        origin=origin,
+        code=code,
+        http_status=http_status,
+        incomplete_reason=code if target == State.incomplete else None,
+        tool=waiting_tool(draft.attempt, draft.calls),
+        message=message,
+    )
+    draft.fingerprints.append(made)
+    return made.id
 
 
 def _restart_by_policy(draft: Draft, outcome: State, code: str | None) -> None:
@@ -174,6 +208,7 @@ def restart(
         error_code=None,
         error_origin=None,
         error_message=None,
+        fingerprint=None,
     )
     draft.event(
         EventKind.restarted,

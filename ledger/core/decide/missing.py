@@ -83,6 +83,7 @@ def missing(draft: Draft, remote: Remote, outcome: Failed, look: Look) -> None:
         code="result_unreadable" if completed else loss.code,
         message=loss.message,
         last_error=outcome.reply.body,
+        http_status=outcome.reply.status,
         restartable=False,
         detail=detail,
     )

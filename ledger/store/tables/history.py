@@ -106,6 +106,7 @@ class RunRow(Table, table=True):
         default=None, sa_type=words(ErrorOrigin, "error_origin")
     )
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
     usage: dict[str, Any] | None = Field(default=None, sa_type=Json)
     calls: int = Field(default=0, sa_type=BigId)
     call_counts: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -125,6 +126,24 @@ class AttemptRow(Table, table=True):
     """One try."""
 
     __tablename__ = "attempt"
+    __table_args__ = (
+        sa.Index(
+            "ix_attempt_fingerprint",
+            "fingerprint",
+            "ended_at",
+            "run_id",
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_attempt_failed_at",
+            "ended_at",
+            "fingerprint",
+            "run_id",
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+        ),
+    )
     run_id: int = run_key()
     number: int = Field(primary_key=True)
     cause: str = Field(sa_type=ANY_LENGTH)
@@ -134,8 +153,29 @@ class AttemptRow(Table, table=True):
     last_error: int | None = None
     error_code: str | None = Field(default=None, sa_type=ANY_LENGTH)
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    error_origin: ErrorOrigin | None = Field(
+        default=None, sa_type=words(ErrorOrigin, "error_origin")
+    )
+    fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
     base: int | None = None
     not_before: datetime | None = None
+
+
+class FingerprintRow(Table, table=True):
+    """One kind of failure: what it was made of, and when it was seen first."""
+
+    __tablename__ = "fingerprint"
+    id: str = Field(sa_type=ANY_LENGTH, primary_key=True)
+    provider: str = Field(sa_type=ANY_LENGTH)
+    origin: ErrorOrigin | None = Field(default=None, sa_type=words(ErrorOrigin, "origin"))
+    code: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    http_status: int | None = None
+    incomplete_reason: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    tool: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    message: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    """Masked."""
+    first_seen_at: datetime
+    first_run: int = Field(sa_type=BigId)
 
 
 class RemoteRow(Table, table=True):

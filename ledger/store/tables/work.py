@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from ledger.core.alphabet import State
+from ledger.core.alphabet import LifeEventKind, State
 from ledger.store.tables.base import ANY_LENGTH, BigId, Json, Table, run_key, words
 
 
@@ -96,6 +96,20 @@ class WorkerRow(Table, table=True):
     drain: bool = False
     ended_at: datetime | None = None
     end: str | None = Field(default=None, sa_type=ANY_LENGTH)
+
+
+class LifeEventRow(Table, table=True):
+    """Something that befell a life, a daemon's or the database's own."""
+
+    __tablename__ = "life_event"
+    __table_args__ = (sa.Index("ix_life_event_at", "at", "id"), {"sqlite_autoincrement": True})
+    id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
+    at: datetime
+    kind: LifeEventKind = Field(sa_type=words(LifeEventKind, "kind"))
+    life: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    """Whom it befell; none for what is the database's."""
+    host: str = Field(sa_type=ANY_LENGTH)
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
 
 
 class BatchRow(Table, table=True):
