@@ -77,14 +77,10 @@ def _schema() -> str:
 @config.command()
 def show(form: Out = Format.table) -> None:
     """Every setting, its value and where that comes from."""
+    from ledger.service.configuration import shown
     from ledger.settings import load_settings, origin_of
-    from ledger.store.engine import parse_url
 
-    settings = load_settings(database_url=State.database)
-    values = settings.model_dump(mode="json")
-    for name in ("database_url", "direct_url"):
-        if values[name]:
-            values[name] = parse_url(values[name]).render_as_string(hide_password=True)
+    values = shown(load_settings(database_url=State.database))
     flags = {"database_url"} if State.database else set()
     rows = [
         {"name": name, "value": value, "origin": "flag" if name in flags else origin_of(name)}

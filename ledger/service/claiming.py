@@ -47,7 +47,7 @@ class Claimer:
             await asyncio.to_thread(self._store.lives.clear, other)
         for other in overdue:
             end = functools.partial(
-                claims.bury_overdue, lives=self._store.lives, life_id=other, now=now
+                claims.bury_overdue, lives=self._store.lives, life_id=other, now=now, by=life
             )
             if await self._writer.transact(end):
                 log.warning("life %s let its lease run out; its runs are taken over", other[:8])
@@ -55,17 +55,18 @@ class Claimer:
 
     def _bury(self, other: str, now: datetime, connection: Connection) -> None:
         """Free a dead life's runs, and set aside what has killed too many, in one transaction."""
-        driven = claims.bury(connection, lives=self._store.lives, life_id=other, now=now)
-        doomed = {n: lives for n, lives in driven.items() if len(lives) >= self._deaths_max}
-        for run_id, lives in doomed.items():
-            log.error("run %s is set aside: lives died driving it: %s", run_id, " ".join(lives))
-        actor = f"life:{self._heart.life.id}"
+        lives, me = self._store.lives, self._heart.life.id
+        driven = claims.bury(connection, lives=lives, life_id=other, now=now, by=me)
+        doomed = {n: dead for n, dead in driven.items() if len(dead) >= self._deaths_max}
+        for run_id, dead in doomed.items():
+            log.error("run %s is set aside: lives died driving it: %s", run_id, " ".join(dead))
+        actor = f"life:{me}"
         records = [
             Decision(
                 run_id=run_id,
-                decide=functools.partial(set_aside, lives=lives, now=now, actor=actor),
+                decide=functools.partial(set_aside, lives=dead, now=now, actor=actor),
             )
-            for run_id, lives in doomed.items()
+            for run_id, dead in doomed.items()
         ]
         if records:
             self._store.all_or_none(records)(connection)

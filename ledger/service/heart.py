@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +12,11 @@ from datetime import datetime
 from typing import Final
 
 from ledger.clock import monotonic, pause
+from ledger.core.alphabet import LifeEventKind
 from ledger.entropy import new_id
 from ledger.errors import DatabaseError, LeaseLost
 from ledger.store.claims import release
+from ledger.store.life_events import note
 from ledger.store.lives import Life, LifeLock, Pulse, Standing
 from ledger.store.store import Store
 from ledger.store.writer import Writer
@@ -52,11 +55,11 @@ class Heart:
         """Take the lock, then write the row: nobody can see a life without its lock."""
         await self._begin(self.life)
 
-    async def _begin(self, life: Life) -> None:
+    async def _begin(self, life: Life, was: str | None = None) -> None:
         lock = await asyncio.to_thread(self._store.lives.lock, life)
         now = self._clock()
         try:
-            await self._writer.transact(lambda c: self._store.lives.begin(c, life, now))
+            await self._writer.transact(lambda c: self._store.lives.begin(c, life, now, was))
         except BaseException:
             await asyncio.to_thread(lock.release)
             raise
@@ -93,14 +96,17 @@ class Heart:
             await self._begin_again()
         elif self._pulse is not None:
             self._pulse.beaten()
-        self.draining = self.draining or standing == Standing.draining
+        if standing == Standing.draining and not self.draining:
+            told = functools.partial(note, kind=LifeEventKind.drained, at=now, life=self.life.id)
+            await self._writer.transact(told)
+            self.draining = True
 
     async def _begin_again(self) -> None:
         if self._over:
             # It was ended by itself, between two beats: nobody declared it dead.
             return
         old = self._lock
-        await self._begin(replace(self.life, id=new_life_id()))
+        await self._begin(replace(self.life, id=new_life_id()), self.life.id)
         self.rebirths += 1
         if old is not None:
             await asyncio.to_thread(old.release)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ledger.core.pacing.profile import ProfilePace
 
@@ -27,6 +27,8 @@ class Options:
     only: tuple[int, ...] | None = None
     covered: frozenset[str] = frozenset()
     """The profiles whose runs upstream sends webhooks about."""
+    settings: Mapping[str, Any] | None = None
+    """What the life was configured with, as it may be shown; None: not worth noting."""
     paces: Mapping[str, ProfilePace] = field(default_factory=dict)
     """How each profile wants its runs watched."""
 

@@ -21,6 +21,7 @@ from ledger.errors import DatabaseError
 from ledger.service.accounts import Accounts
 from ledger.service.claiming import Claimer
 from ledger.service.coverage import Coverage
+from ledger.service.diary import Diary
 from ledger.service.driver import Driver
 from ledger.service.entry import ClockSteps, Entry
 from ledger.service.followers import Followers
@@ -83,6 +84,7 @@ class Reconciler:
         self.driver.on_account_back = self.holdings.wake_account
         self._coverage.on_gap = self.holdings.wake_profile
         self.followers = Followers(store, writer, self.heart, clock=clock, rng=self._rng)
+        self._diary = Diary(writer, self.heart, clock)
         self._active: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._hinted = True
@@ -121,6 +123,7 @@ class Reconciler:
     async def begin(self) -> None:
         """Start the life: lock, row, position in the log."""
         await self.heart.begin()
+        await self._diary.begin(self._options.settings)
         await self.followers.begin()
         self.holdings.begin()
         now = self._clock()
@@ -152,6 +155,7 @@ class Reconciler:
             await self._flush(now)
         await self._chores.seal_if_due(now)
         self._start_due(now, report)
+        await self._diary.passed(now)
         self._passed_at = monotonic()
         return report
 
@@ -188,6 +192,7 @@ class Reconciler:
         except Exception as error:
             # The database is away, or one pass went wrong: the next one starts afresh.
             log.error("a pass failed: %s", error, exc_info=unexpected(error))
+            self._diary.failed(error)
             self._hinted = False
             self._next_sweep = self._clock() + timedelta(seconds=1)
             if unexpected(error):
@@ -273,6 +278,7 @@ class Reconciler:
         passed = self._steps.jump(now)
         if passed:
             log.warning("the wall clock was set by %+.0f s", passed.total_seconds())
+            self._diary.clock_jumped(now, passed)
             self.holdings.agenda.shift(passed)
             self._accounts.shift(passed)
             self._next_sweep = now

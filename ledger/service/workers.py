@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import utcnow
 from ledger.providers import open_provider
 from ledger.service.accounts import Accounts
+from ledger.service.configuration import shown
 from ledger.service.followers import Consumer
 from ledger.service.handlers import Handling
 from ledger.service.heart import new_life_id
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ledger.service.ledger import Ledger
+    from ledger.settings import Settings
 
 
 def program_version() -> str:
@@ -42,7 +44,7 @@ def make_reconciler(
     chosen: dict[str, object] = {
         "concurrency": settings.concurrency,
         "grace_seconds": settings.shutdown_grace_seconds,
-        **({"seal_seconds": settings.seal_seconds} if role == "daemon" else {}),
+        **(_of_a_daemon(settings) if role == "daemon" else {}),
         "poison_deaths": settings.poison_deaths,
         "covered": settings.covered(),
         "paces": paces_of(settings),
@@ -65,6 +67,10 @@ def make_reconciler(
     )
     reconciler.followers.consumers += consumers(ledger, role)
     return reconciler
+
+
+def _of_a_daemon(settings: Settings) -> dict[str, object]:
+    return {"seal_seconds": settings.seal_seconds, "settings": shown(settings)}
 
 
 def consumers(ledger: Ledger, role: str) -> list[Consumer]:

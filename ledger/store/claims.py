@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.core.alphabet import LifeEventKind
 from ledger.core.model import Facts
 from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.store.facts import RUN, WATCH, load_facts
 from ledger.store.following import FOLLOWER
+from ledger.store.life_events import note
 from ledger.store.lives import WORKER, Lives, has_ended
 
 SHARE_SLACK: Final = 1.2
@@ -87,28 +89,28 @@ def fair_share(connection: sa.Connection, life_id: str, gone: Sequence[str] = ()
 
 def release(
     connection: sa.Connection, life_id: str, *, run_ids: Sequence[int] | None = None
-) -> None:
+) -> int:
     """Give up runs, so that another life may take them at once; without `run_ids` all of them,
-    and what the life follows."""
+    and what the life follows. Returns how many."""
     statement = sa.update(WATCH).where(WATCH.c.owner == life_id).values(owner=None)
     if run_ids is not None:
         statement = statement.where(WATCH.c.run_id.in_(run_ids))
     else:
         mine = FOLLOWER.c.owner == life_id
         connection.execute(sa.update(FOLLOWER).where(mine).values(owner=None))
-    connection.execute(statement)
+    return connection.execute(statement).rowcount
 
 
 def bury(
-    connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime
+    connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime, by: str
 ) -> dict[int, list[str]]:
     """End a dead life and free its runs, together: an ended life is never judged again, so what
     it still owned would be nobody's for ever.
 
     Returns the runs that it was driving when it died, each with the lives that died in the same
-    step, this one included: a run that only waited is not suspected.
+    step, this one included: a run that only waited is not suspected. `by` is who found it dead.
     """
-    lives.end(connection, life_id, "died", now)
+    row = lives.end_dead(connection, life_id, now)
     driven = (
         sa.update(WATCH)
         .where(WATCH.c.owner == life_id, WATCH.c.why.endswith(UNDER_WAY))
@@ -116,16 +118,39 @@ def bury(
         .returning(WATCH.c.run_id, WATCH.c.deaths)
     )
     found = {row[0]: row[1].split() for row in connection.execute(driven)}
-    release(connection, life_id)
+    freed = release(connection, life_id)
+    if row is not None:
+        _note_end(connection, LifeEventKind.died, row, life_id, freed, by, now)
     return found
 
 
-def bury_overdue(connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime) -> bool:
+def bury_overdue(
+    connection: sa.Connection, *, lives: Lives, life_id: str, now: datetime, by: str
+) -> bool:
     """The same for a life that hangs: should it wake up, it begins again under a new name."""
-    over = lives.end_overdue(connection, life_id, now)
-    if over:
-        release(connection, life_id)
-    return over
+    row = lives.end_overdue(connection, life_id, now)
+    if row is not None:
+        freed = release(connection, life_id)
+        _note_end(connection, LifeEventKind.overdue, row, life_id, freed, by, now)
+    return row is not None
+
+
+def _note_end(
+    connection: sa.Connection,
+    kind: LifeEventKind,
+    row: sa.Row[Any],
+    life_id: str,
+    freed: int,
+    by: str,
+    now: datetime,
+) -> None:
+    """What a life cannot say of itself: that it is gone, since when, and who has its runs now."""
+    last = {"role": row.role, "host": row.host, "pid": row.pid}
+    detail = {**last, "heartbeat_at": row.heartbeat_at.isoformat(), "runs": freed, "by": by}
+    note(connection, kind, at=now, life=life_id, detail=detail)
+    if freed:
+        taken = {"from": life_id, "runs": freed}
+        note(connection, LifeEventKind.takeover, at=now, life=by, detail=taken)
 
 
 def owned(connection: sa.Connection, life_id: str) -> dict[int, tuple[int, Any]]:

@@ -25,7 +25,9 @@ from typing import Any, Final, Protocol
 import sqlalchemy as sa
 
 from ledger.clock import boot_id, boottime, monotonic
+from ledger.core.alphabet import LifeEventKind
 from ledger.errors import DatabaseError, LeaseLost
+from ledger.store.life_events import note
 from ledger.store.rows import table_of
 from ledger.store.storage import remedy
 from ledger.store.tables import WorkerRow
@@ -162,8 +164,10 @@ class Lives:
                 raise DatabaseError(what, hint=remedy(database, str(error))) from None
         return AdvisoryLock(self._engine, life.id)
 
-    def begin(self, connection: sa.Connection, life: Life, now: datetime) -> None:
-        """Write the row of a new life."""
+    def begin(
+        self, connection: sa.Connection, life: Life, now: datetime, was: str | None = None
+    ) -> None:
+        """Write the row of a new life; `was` is its name until others declared it dead."""
         beat = self.lease_clock(connection)
         row = {
             "id": life.id,
@@ -180,6 +184,9 @@ class Lives:
             "drain": False,
         }
         connection.execute(sa.insert(WORKER), row)
+        kind = LifeEventKind.reborn if was else LifeEventKind.started
+        detail = {name: row[name] for name in ("role", "version", "pid")}
+        note(connection, kind, at=now, life=life.id, detail=detail | ({"was": was} if was else {}))
 
     def beat(self, connection: sa.Connection, life: Life, now: datetime) -> Standing:
         """Renew the lease, and say how the other lives see this one."""
@@ -196,23 +203,33 @@ class Lives:
         return Standing.draining if drain else Standing.alive
 
     def end(self, connection: sa.Connection, life_id: str, how: str, now: datetime) -> None:
-        """Write how a life ended; the first account stays."""
-        statement = (
-            sa.update(WORKER)
-            .where(WORKER.c.id == life_id, WORKER.c.ended_at.is_(None))
-            .values(ended_at=now, end=how)
-        )
-        connection.execute(statement)
+        """Write how a life ended by itself; the first account stays."""
+        if self._ended(connection, life_id, how, now) is not None:
+            note(connection, LifeEventKind.stopped, at=now, life=life_id, detail={"how": how})
 
-    def end_overdue(self, connection: sa.Connection, life_id: str, now: datetime) -> bool:
-        """End a life whose lease has run out, unless it has renewed it; says whether it is over."""
+    def end_dead(
+        self, connection: sa.Connection, life_id: str, now: datetime
+    ) -> sa.Row[Any] | None:
+        """End a life that is dead for certain; its row, unless another has ended it."""
+        return self._ended(connection, life_id, "died", now)
+
+    def _ended(
+        self, connection: sa.Connection, life_id: str, how: str, now: datetime, *more: Any
+    ) -> sa.Row[Any] | None:
         statement = (
             sa.update(WORKER)
-            .where(WORKER.c.id == life_id, WORKER.c.ended_at.is_(None))
-            .where(WORKER.c.lease_until < self.lease_clock(connection))
-            .values(ended_at=now, end="overdue")
+            .where(WORKER.c.id == life_id, WORKER.c.ended_at.is_(None), *more)
+            .values(ended_at=now, end=how)
+            .returning(WORKER.c.role, WORKER.c.host, WORKER.c.pid, WORKER.c.heartbeat_at)
         )
-        return connection.execute(statement).rowcount == 1
+        return connection.execute(statement).first()
+
+    def end_overdue(
+        self, connection: sa.Connection, life_id: str, now: datetime
+    ) -> sa.Row[Any] | None:
+        """End a life whose lease has run out, unless it has renewed it; its row, if it is over."""
+        late = WORKER.c.lease_until < self.lease_clock(connection)
+        return self._ended(connection, life_id, "overdue", now, late)
 
     def forget(self, connection: sa.Connection, before: datetime) -> None:
         """Drop the rows of lives that ended before."""

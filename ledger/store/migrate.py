@@ -16,9 +16,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from ledger.clock import monotonic, rest, utcnow
+from ledger.core.alphabet import LifeEventKind
 from ledger.entropy import new_id
 from ledger.errors import SchemaMismatch
-from ledger.store import guards
+from ledger.store import guards, life_events
 from ledger.store.engine import in_words, open_engine, sqlite_path
 from ledger.store.rows import table_of
 from ledger.store.schema import HEAD, Fit, inspect
@@ -49,7 +50,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
             if status.fit == Fit.newer:
                 status.demand_current()
             if status.fit != Fit.current:
-                _migrate(engine)
+                _migrate(engine, status.revision)
                 log.info("the schema is upgraded to %s", HEAD, extra={"from": status.revision})
             inspect(engine).demand_current()
             return status.revision, HEAD
@@ -57,7 +58,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
         engine.dispose()
 
 
-def _migrate(engine: sa.Engine) -> None:
+def _migrate(engine: sa.Engine, before: str | None) -> None:
     with engine.execution_options(write=True).begin() as connection:
         command.upgrade(_config(connection=connection), "head")
         guards.install(connection)
@@ -65,6 +66,8 @@ def _migrate(engine: sa.Engine) -> None:
         if connection.execute(sa.select(table)).first() is None:
             row = {"id": new_id(), "created_at": utcnow()}
             connection.execute(sa.insert(table), row)
+        detail = {"from": before, "to": HEAD}
+        life_events.note(connection, LifeEventKind.migrated, at=utcnow(), detail=detail)
         if engine.dialect.name == "sqlite":
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if broken:

@@ -280,3 +280,5 @@ def test_a_daemon_obeys_a_drain_from_outside(rig: Rig, start_daemon: StartDaemon
     assert [life["id"]] == ask_to_drain(rig.ledger, str(life["id"])[:8])
     assert 0 == daemon.process.wait(20)
     assert ("daemon", "alive", 1) == (life["role"], life["state"], life["runs"])
+    told = rig.rows("SELECT kind FROM life_event WHERE kind <> 'migrated' ORDER BY id")
+    assert ["started", "configured", "drained", "stopped"] == [row[0] for row in told]

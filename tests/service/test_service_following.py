@@ -146,7 +146,9 @@ def test_two_lives_never_tell_both(
     assert ([early], []) == (one.runs, two.runs)
 
     late = bench.submit().run.id
-    bench.committer.run(lambda c: bury(c, lives=bench.store.lives, life_id="first", now=NOW))
+    bench.committer.run(
+        lambda c: bury(c, lives=bench.store.lives, life_id="first", now=NOW, by="me")
+    )
     second.run(follower2)
     first.run(follower)
     assert ([early], [late]) == (one.runs, two.runs)
@@ -161,7 +163,9 @@ def test_a_life_that_lost_it_in_the_middle_moves_nothing(bench: Bench, walk: Mak
     bench.submit()
 
     def buried(_: Notice) -> bool:
-        bench.committer.run(lambda c: bury(c, lives=bench.store.lives, life_id="late", now=NOW))
+        bench.committer.run(
+            lambda c: bury(c, lives=bench.store.lives, life_id="late", now=NOW, by="me")
+        )
         return False
 
     consumer.failing = buried

@@ -231,7 +231,9 @@ def test_a_life_that_dies_between_sending_and_recording(
     dying._record = die  # type: ignore[method-assign, assignment]
     with pytest.raises(Died):
         first.run(follower)
-    bench.committer.run(lambda c: bury(c, lives=bench.store.lives, life_id="first", now=later(1)))
+    bench.committer.run(
+        lambda c: bury(c, lives=bench.store.lives, life_id="first", now=later(1), by="me")
+    )
     second.run(follower2, 1)
 
     assert 2 == len(hook.got)

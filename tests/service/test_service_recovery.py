@@ -22,6 +22,7 @@ from ledger.errors import DatabaseError
 from ledger.service import driver, reconciler, waiting
 from ledger.store import claims
 from ledger.store.claims import claim
+from ledger.store.life_events import life_events
 from ledger.store.lives import Life
 
 DONE = ("completed", 1, None, None, None)
@@ -287,6 +288,9 @@ def test_a_command_that_meets_a_busy_run_is_read_before_the_next_step(
     assert "cancelled" == rig.ledger.get(run).state
 
 
+DAY = timedelta(days=1)
+
+
 class SetClock(clock.MachineClock):
     """A machine whose wall clock somebody sets."""
 
@@ -311,7 +315,7 @@ def test_a_wall_clock_that_is_set_delays_and_reorders_nothing(
 ) -> None:
     """Three hours forth or back in the middle of a run: the next look comes in its time, and the
     history has its order by number."""
-    rig = make_rig(SLOW)
+    rig, now = make_rig(SLOW), utcnow()
     with set_clock() as wall, rig.daemon(sweep_seconds=0.5):
         run = rig.submit("sim-slow")
         rig.expect(lambda: rig.ledger.get(run).state == "in_progress")
@@ -325,6 +329,9 @@ def test_a_wall_clock_that_is_set_delays_and_reorders_nothing(
     assert list(range(1, len(events) + 1)) == [event["seq"] for event in events]
     times = [event["recorded_at"] for event in events]
     assert (hours > 0) == (times == sorted(times))
+    told = rig.ledger.store.read(lambda c: life_events(c, now - DAY, now + DAY))
+    jumps = [row.detail["seconds"] for row in told if row.kind == "clock_jumped"]
+    assert [hours * 3600] == [round(seconds) for seconds in jumps]
 
 
 @pytest.mark.problem(20)

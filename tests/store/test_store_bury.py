@@ -22,7 +22,7 @@ def test_what_a_dead_life_owned_is_nobodys(bench: Bench) -> None:
     bench.submit_many(5)
     assert len(bench.claim("dead")) == 5
 
-    bench.committer.run(lambda c: bury(c, lives=lives, life_id="dead", now=NOW))
+    bench.committer.run(lambda c: bury(c, lives=lives, life_id="dead", now=NOW, by="me"))
 
     assert [row.id for row in bench.store.read(lives.alive)] == []
     first = bench.committer.run(lambda c: claim(c, "me", dead=[], limit=2))
@@ -41,7 +41,7 @@ def test_a_life_that_was_ended_takes_nothing_more(
     life = Life(id="buried", role="daemon", version="1")
     bench.committer.run(lambda c: lives.begin(c, life, NOW))
     runs = [facts.run.id for facts in bench.submit_many(3)]
-    make_bench().committer.run(lambda c: bury(c, lives=lives, life_id="buried", now=NOW))
+    make_bench().committer.run(lambda c: bury(c, lives=lives, life_id="buried", now=NOW, by="me"))
 
     assert [] == bench.claim("buried")
     assert runs == [facts.run.id for facts in bench.claim("me")]
@@ -60,7 +60,7 @@ def test_who_buries_a_life_waits_for_what_it_is_claiming(
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
     def end() -> None:
-        other.committer.run(lambda c: bury(c, lives=lives, life_id="claiming", now=NOW))
+        other.committer.run(lambda c: bury(c, lives=lives, life_id="claiming", now=NOW, by="me"))
 
     burying = threading.Thread(target=end)
     with bench.store.engine.begin() as connection:

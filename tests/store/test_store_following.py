@@ -194,7 +194,9 @@ def test_one_life_has_it_until_it_ends(bench: Bench) -> None:
     assert follow(bench, life="other")
 
     assert not follow(bench, life="me")
-    bench.committer.run(lambda c: bury(c, lives=bench.store.lives, life_id="other", now=NOW))
+    bench.committer.run(
+        lambda c: bury(c, lives=bench.store.lives, life_id="other", now=NOW, by="me")
+    )
     assert bench.scalar("SELECT owner FROM follower") is None
     assert follow(bench, life="me")
 
