@@ -13,6 +13,7 @@ from ledger.commands import (
     database,
     demo,
     doctor,
+    failures,
     health,
     inbox,
     inspecting,
@@ -78,6 +79,7 @@ for module in (
 ):
     module.register(app)
 app.add_typer(tools.app, name="tools")
+app.add_typer(failures.app, name="errors")
 app.add_typer(outbound.app, name="outbound")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")

@@ -10,12 +10,14 @@ from ledger.clock import utcnow
 from ledger.core.query import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
+from ledger.service.failures import failure_report, failures_report, rules_of
 from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
 from ledger.service.policies import Terms, policies_report, traffic
 from ledger.service.price_list import load_prices
 from ledger.service.simulating import simulate_policy
+from ledger.store.failures import Span
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
@@ -84,6 +86,20 @@ class Reporting:
         """
         return simulate_policy(cast("Ledger", self), _window(since, None), profile, pacing)
 
+    def errors(self, *, since: Moment = SINCE, until: Moment | None = None) -> dict[str, Any]:
+        """Attempts that failed in a window, grouped by fingerprint or by the user's rules: counts,
+        runs hit, first and last seen, and the trend against the equal time before."""
+        span, rules = _span(since, until), rules_of(self.settings)
+        return self.store.read(lambda c: failures_report(c, span, rules))
+
+    def error(
+        self, name: str, *, since: Moment = SINCE, until: Moment | None = None
+    ) -> dict[str, Any]:
+        """One group of `errors` whole, by its name or the beginning of a fingerprint, with the
+        newest attempts and the states of their runs. Raises NotFound, InvalidInput."""
+        span, rules = _span(since, until), rules_of(self.settings)
+        return self.store.read(lambda c: failure_report(c, name, span, rules))
+
     def next_looks(self, run: RunName) -> dict[str, Any]:
         """When the next looks at a run come, and why then. Raises NotFound."""
         ledger = cast("Ledger", self)
@@ -99,6 +115,12 @@ def judge_money(name: str, amount: Decimal | float | str) -> Decimal:
     if not judged.is_finite() or not 0 <= judged <= MONEY_MAX:
         raise InvalidInput(f"{name}: {amount!s:.40} is no amount in USD, 0 to {MONEY_MAX}")
     return judged
+
+
+def _span(since: Moment, until: Moment | None) -> Span:
+    window = _window(since, until if until is not None else utcnow())
+    assert window.until is not None
+    return Span(since=window.since, until=window.until)
 
 
 def _window(since: Moment, until: Moment | None) -> Window:

@@ -26,7 +26,7 @@ from ledger.settings.checks import (
     config_path,
     refuse_unknown,
 )
-from ledger.settings.tables import OPENAI_BASE_URL, Limits, Outbound, Pacing, Profile
+from ledger.settings.tables import OPENAI_BASE_URL, ErrorGroup, Limits, Outbound, Pacing, Profile
 
 __all__ = [
     "CONFIG_FILE",
@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     profiles: dict[str, Profile] = Field(default_factory=dict)
     outbound: dict[str, Outbound] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=Limits)
+    error_groups: dict[str, ErrorGroup] = Field(default_factory=dict)
+    """How `errors` regroups fingerprints; the first that fits counts."""
     concurrency: int = Field(default=64, ge=1, le=10_000)
     lease_seconds: float = Field(default=30.0, ge=3.0, le=3_600.0)
     settle_seconds: float = Field(default=30.0, ge=0.0, le=3_600.0)

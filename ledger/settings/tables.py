@@ -99,3 +99,23 @@ class Outbound(BaseModel):
     secret_variable: str = Field(pattern=VARIABLE)
     """The *name* of the variable that holds the signing secret, whsec_…"""
     timeout_seconds: float = Field(default=10.0, ge=0.1, le=120.0)
+
+
+class ErrorGroup(BaseModel):
+    """Failures that are one to you, whatever their fingerprints: all that is said must fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    provider: str | None = Field(default=None, max_length=200)
+    origin: Literal["remote", "transport", "tool", "ledger"] | None = None
+    code: str | None = Field(default=None, max_length=200)
+    http_status: int | None = Field(default=None, ge=100, le=599)
+    tool: str | None = Field(default=None, max_length=200)
+    message: str | None = Field(default=None, min_length=1, max_length=200)
+    """A part of the masked message."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not any(value is not None for value in self.model_dump().values()):
+            raise ValueError("say at least one of " + ", ".join(type(self).model_fields))
+        return self

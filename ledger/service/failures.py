@@ -1,0 +1,145 @@
+"""Failures grouped by fingerprint: how many, since when, whom they hit, and where they tend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ledger.core.failures import GroupRule, together, trend
+from ledger.core.model import Fingerprint
+from ledger.errors import InvalidInput, NotFound
+from ledger.store.failures import Part, Span, count_in, count_parts, fingerprints, outcomes, samples
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from ledger.settings import Settings
+
+PREFIX_LEAST: Final = 4
+
+
+def rules_of(settings: Settings) -> tuple[GroupRule, ...]:
+    """The user's rules, in the order in which they stand in the configuration."""
+    return tuple(
+        GroupRule(name=name, **rule.model_dump()) for name, rule in settings.error_groups.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the store knows of a span."""
+
+    span: Span
+    parts: Sequence[Part]
+    now: Mapping[str, tuple[int, int]]
+    before: Mapping[str, tuple[int, int]]
+    seen: Mapping[str, tuple[Fingerprint, datetime]]
+
+
+def _read(connection: Connection, span: Span) -> _Read:
+    known = {}
+    for name, row in fingerprints(connection).items():
+        values = dict(row._mapping)
+        first, _ = values.pop("first_seen_at"), values.pop("first_run")
+        known[name] = (Fingerprint(**values), first)
+    return _Read(
+        span, count_parts(connection, span), count_in(connection, span),
+        count_in(connection, span.before()), known,
+    )  # fmt: skip
+
+
+def failures_report(
+    connection: Connection, span: Span, rules: Sequence[GroupRule]
+) -> dict[str, Any]:
+    """Every group that failed in the span, the most frequent first."""
+    read = _read(connection, span)
+    groups = together((read.seen[name][0] for name in read.now), rules)
+    rows = [_group(read, name, members) for name, members in groups.items()]
+    return {
+        "since": span.since.isoformat(),
+        "until": span.until.isoformat(),
+        "part_seconds": span.part_seconds,
+        "attempts": sum(attempts for attempts, _ in read.now.values()),
+        "groups": sorted(rows, key=lambda row: (-row["attempts"], row["fingerprint"])),
+    }
+
+
+def _group(read: _Read, name: str, members: Sequence[Fingerprint]) -> dict[str, Any]:
+    ids = sorted(member.id for member in members)
+    parts = [part for part in read.parts if part.fingerprint in ids]
+    counted = [0] * read.span.parts
+    for part in parts:
+        counted[min(part.part, read.span.parts - 1)] += part.attempts
+    attempts = sum(read.now[one][0] for one in ids)
+    before = sum(read.before.get(one, (0, 0))[0] for one in ids)
+    first_seen = min(read.seen[one][1] for one in ids)
+    return {
+        "fingerprint": name,
+        "fingerprints": ids,
+        **_common(members),
+        "attempts": attempts,
+        # A run that failed in two ways of the group counts in each.
+        "runs": sum(read.now[one][1] for one in ids),
+        "before": before,
+        "trend": trend(attempts, before, new=first_seen >= read.span.since),
+        "first_at": min(part.first_at for part in parts).isoformat(),
+        "last_at": max(part.last_at for part in parts).isoformat(),
+        "first_seen_at": first_seen.isoformat(),
+        "counts": counted,
+    }
+
+
+def _common(members: Sequence[Fingerprint]) -> dict[str, Any]:
+    """What all members of a group share; None where they differ."""
+    names = ("provider", "origin", "code", "http_status", "incomplete_reason", "tool", "message")
+    shared: dict[str, Any] = {}
+    for name in names:
+        values = {getattr(member, name) for member in members}
+        value = values.pop() if len(values) == 1 else None
+        shared[name] = str(value) if name == "origin" and value is not None else value
+    return shared
+
+
+def failure_report(
+    connection: Connection, name: str, span: Span, rules: Sequence[GroupRule]
+) -> dict[str, Any]:
+    """One group whole: with the newest attempts, and how the runs that it hit stand now.
+
+    `name` is a fingerprint, the beginning of one, or the name of a rule. Raises NotFound, and
+    InvalidInput for a beginning that several have.
+    """
+    rows = failures_report(connection, span, rules)["groups"]
+    found = [row for row in rows if name in (row["fingerprint"], *row["fingerprints"])]
+    if not found and len(name) >= PREFIX_LEAST:
+        found = [row for row in rows if any(_begins(one, name) for one in row["fingerprints"])]
+    if not found:
+        hint = "runward errors list names those there are; --since goes further back"
+        raise NotFound(f"no failure {name!a:.60} in this time", hint=hint)
+    if len(found) > 1:
+        names = ", ".join(row["fingerprint"] for row in found[:5])
+        raise InvalidInput(f"{name!r} begins several: {names}")
+    row, ids = found[0], found[0]["fingerprints"]
+    return {
+        **row,
+        "states": outcomes(connection, ids, span),
+        "samples": [_sample(one) for one in samples(connection, ids, span)],
+    }
+
+
+def _begins(fingerprint: str, name: str) -> bool:
+    return fingerprint.startswith(name) or fingerprint.partition(":")[2].startswith(name)
+
+
+def _sample(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.run_id,
+        "key": row.key,
+        "attempt": row.number,
+        "ended_at": row.ended_at.isoformat(),
+        "model": row.model,
+        "status": str(row.state),
+        "error_message": row.error_message,
+    }

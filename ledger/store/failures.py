@@ -1,0 +1,129 @@
+"""Failed attempts, counted by what they have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.store.facts import ATTEMPT, RUN
+from ledger.store.rows import table_of
+from ledger.store.tables import FingerprintRow
+
+FINGERPRINT: Final = table_of(FingerprintRow)
+SAMPLES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From `since` to before `until`, in so many equal parts."""
+
+    since: datetime
+    until: datetime
+    parts: int = 24
+
+    @property
+    def part_seconds(self) -> float:
+        """The length of one part."""
+        return (self.until - self.since).total_seconds() / self.parts
+
+    def before(self) -> Span:
+        """The span of equal length that ends where this one begins."""
+        return Span(since=self.since - (self.until - self.since), until=self.since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Attempts of one fingerprint that ended in one part of a span."""
+
+    fingerprint: str
+    part: int
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+
+
+def count_parts(connection: sa.Connection, span: Span) -> list[Part]:
+    """How many attempts failed in each part of the span, by fingerprint."""
+    part = _part(connection, span)
+    statement = (
+        sa.select(
+            ATTEMPT.c.fingerprint,
+            part.label("part"),
+            sa.func.count(),
+            sa.func.min(ATTEMPT.c.ended_at),
+            sa.func.max(ATTEMPT.c.ended_at),
+        )
+        .where(*_within(span))
+        .group_by(ATTEMPT.c.fingerprint, part)
+    )
+    return [
+        Part(fingerprint=name, part=int(part), attempts=attempts, first_at=first, last_at=last)
+        for name, part, attempts, first, last in connection.execute(statement)
+    ]
+
+
+def count_in(connection: sa.Connection, span: Span) -> dict[str, tuple[int, int]]:
+    """Attempts that failed in a span, and runs that they belong to, by fingerprint."""
+    runs = sa.func.count(sa.distinct(ATTEMPT.c.run_id))
+    statement = (
+        sa.select(ATTEMPT.c.fingerprint, sa.func.count(), runs)
+        .where(*_within(span))
+        .group_by(ATTEMPT.c.fingerprint)
+    )
+    return {name: (attempts, runs) for name, attempts, runs in connection.execute(statement)}
+
+
+def _within(span: Span) -> tuple[sa.ColumnElement[bool], ...]:
+    at = ATTEMPT.c.ended_at
+    return ATTEMPT.c.fingerprint.is_not(None), at >= span.since, at < span.until
+
+
+def _part(connection: sa.Connection, span: Span) -> sa.ColumnElement[Any]:
+    since = sa.literal(span.since, ATTEMPT.c.ended_at.type)
+    if connection.dialect.name == "sqlite":
+        days = sa.func.julianday(ATTEMPT.c.ended_at) - sa.func.julianday(since)
+        # A millisecond on top: a julian day is not exact to the last microsecond.
+        seconds = days * 86_400 + 0.001
+        return sa.cast(seconds / span.part_seconds, sa.Integer)
+    passed = sa.func.extract("epoch", ATTEMPT.c.ended_at - since)
+    return sa.cast(sa.func.floor(passed / span.part_seconds), sa.Integer)
+
+
+def fingerprints(connection: sa.Connection) -> dict[str, sa.Row[Any]]:
+    """What each fingerprint was made of, and when it was seen first."""
+    return {row.id: row for row in connection.execute(sa.select(FINGERPRINT))}
+
+
+def samples(connection: sa.Connection, names: list[str], span: Span) -> list[Any]:
+    """The newest attempts with one of these fingerprints, and their runs as they stand now."""
+    statement = (
+        sa.select(
+            ATTEMPT.c.run_id,
+            RUN.c.key,
+            ATTEMPT.c.number,
+            ATTEMPT.c.ended_at,
+            ATTEMPT.c.error_message,
+            RUN.c.model,
+            RUN.c.state,
+        )
+        .join(RUN, RUN.c.id == ATTEMPT.c.run_id)
+        .where(ATTEMPT.c.fingerprint.in_(names), *_within(span))
+        .order_by(ATTEMPT.c.ended_at.desc(), ATTEMPT.c.run_id.desc())
+        .limit(SAMPLES)
+    )
+    return list(connection.execute(statement).all())
+
+
+def outcomes(connection: sa.Connection, names: list[str], span: Span) -> dict[str, int]:
+    """How the runs that were hit stand now, counted by state."""
+    hit = sa.select(ATTEMPT.c.run_id).where(ATTEMPT.c.fingerprint.in_(names), *_within(span))
+    statement = (
+        sa.select(RUN.c.state, sa.func.count())
+        .where(RUN.c.id.in_(hit))
+        .group_by(RUN.c.state)
+        .order_by(RUN.c.state)
+    )
+    return {str(state): count for state, count in connection.execute(statement)}

@@ -1,0 +1,90 @@
+"""Failures grouped: counted, named, told from new ones, and regrouped by the user's rules."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from service_rig import MakeRig, Rig
+
+from ledger.clock import utcnow
+from ledger.core.failures import trend
+from ledger.errors import InvalidInput, NotFound
+
+CODES = ("server_error", "rate_limit_exceeded")
+
+
+def test_attempts_that_fail_alike_are_one_group(rig: Rig) -> None:
+    """Three attempts of one run, and one of another: the message holds another id each time."""
+    for restart in ("failed:server_error=2", "none"):
+        rig.run("sim-fail-server_error", restart=restart)
+    rig.run("sim-fail-rate_limit_exceeded", restart="none")
+    rig.run("sim-ok")
+
+    report = rig.ledger.errors(since="1h")
+
+    counted = {row["code"]: (row["attempts"], row["runs"]) for row in report["groups"]}
+    assert {"server_error": (4, 2), "rate_limit_exceeded": (1, 1)} == counted
+    assert [4, 1] == [row["attempts"] for row in report["groups"]]
+    assert 5 == report["attempts"] == sum(sum(row["counts"]) for row in report["groups"])
+    (first, second) = report["groups"]
+    assert {"new"} == {row["trend"] for row in (first, second)}
+    assert "remote" == first["origin"]
+    assert first["first_seen_at"] <= first["first_at"] <= first["last_at"]
+
+
+def test_a_failure_that_recovered_counts_and_its_run_is_shown_as_it_stands(rig: Rig) -> None:
+    failed = rig.run("sim-fail-server_error", restart="none")
+    (row,) = rig.ledger.errors()["groups"]
+
+    by_id, digits = row["fingerprint"], row["fingerprint"].partition(":")[2][:6]
+    shown = [rig.ledger.error(name) for name in (by_id, digits, by_id[:8])]
+
+    assert shown[0] == shown[1] == shown[2]
+    assert {"failed": 1} == shown[0]["states"]
+    (sample,) = shown[0]["samples"]
+    assert (failed.id, 1, "sim-fail-server_error") == (
+        sample["id"], sample["attempt"], sample["model"],
+    )  # fmt: skip
+    assert rig.ledger.get(failed).fingerprint == by_id
+    with pytest.raises(NotFound, match="errors list"):
+        rig.ledger.error("v1:ffffffffffffffff")
+    with pytest.raises(NotFound):
+        rig.ledger.error(by_id, until=utcnow() - timedelta(days=6))
+
+
+def test_rules_regroup_what_fingerprints_tell_apart(make_rig: MakeRig) -> None:
+    rules = {
+        "upstream": {"origin": "remote", "message": "server"},
+        "all": {"provider": "responses"},
+    }
+    rig = make_rig(error_groups=rules)
+    for code in CODES:
+        rig.run(f"sim-fail-{code}", restart="none")
+    names = {row["fingerprint"] for row in rig.ledger.errors()["groups"]}
+    assert names <= {"upstream", "all"}
+    assert 2 == sum(row["attempts"] for row in rig.ledger.errors()["groups"])
+    assert "all" == rig.ledger.error("all")["fingerprint"]
+
+
+def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:
+    with pytest.raises(InvalidInput, match="ends before it begins"):
+        rig.ledger.errors(since="1h", until=utcnow() - timedelta(hours=2))
+    with pytest.raises(InvalidInput, match="ends before it begins"):
+        rig.ledger.errors(since=utcnow() + timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "new", "word"),
+    [
+        (1, 0, True, "new"),
+        (4, 1, False, "rising"),
+        (2, 1, False, "steady"),
+        (3, 0, False, "rising"),
+        (5, 5, False, "steady"),
+        (1, 4, False, "falling"),
+        (1, 2, False, "steady"),
+    ],
+)
+def test_a_trend_is_more_than_chance(now: int, before: int, new: bool, word: str) -> None:
+    assert word == trend(now, before, new=new)
