@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
+from ledger.clock import utcnow
+from ledger.commands.drawing import draw
 from ledger.commands.opening import named_runs, opened
 from ledger.commands.output import Format, print_one, print_rows, say
 
@@ -28,7 +32,7 @@ EVENT_COLUMNS = (
 )
 SHOW_FIRST = (
     "id", "key", "status", "provider", "model", "attempts", "needs_attention", "error_code",
-    "error_origin", "error_message", "created_at", "started_at", "finished_at", "deadline_at",
+    "error_origin", "error_message", "fingerprint", "created_at", "started_at", "finished_at", "deadline_at",
     "usage", "calls", "call_counts", "output_text",
 )  # fmt: skip
 
@@ -89,6 +93,9 @@ def _show_table(run: dict[str, Any]) -> None:
         if run[name]:
             print(f"\n{title}")
             print_rows(run[name], form=Format.table, columns=columns)
+    lines = draw(run, utcnow(), shutil.get_terminal_size((100, 24)).columns)
+    if lines:
+        print("\ntimeline", *lines, sep="\n")
 
 
 def _next_lines(following: dict[str, Any]) -> dict[str, Any]:
@@ -112,12 +119,15 @@ def events(
     run: OneRun,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Until the verdict.")] = False,
     after: Annotated[int, typer.Option(min=0, help="Only events above this number.")] = 0,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="How upstream's object differs from before.")
+    ] = False,
     form: Out = Format.table,
 ) -> None:
     """A run's history."""
     with opened() as ledger:
-        found = ledger.events(run, follow=follow, after=after)
-        if follow and form == Format.table:
+        found = ledger.events(run, follow=follow, after=after, diff=diff)
+        if (follow or diff) and form == Format.table:
             # A table has to know its widest cell, and so its end.
             _print_lines(found)
             return
@@ -137,3 +147,6 @@ def _print_lines(events: Iterable[dict[str, Any]]) -> None:
         moved = f"{event['from']} -> {event['to']}" if event["to"] else ""
         parts = (event["recorded_at"], event["kind"], moved, event["error_code"] or "")
         print("  ".join(part for part in parts if part), flush=True)
+        for change in event.get("diff") or ():
+            value = json.dumps(change["value"], ensure_ascii=False) if "value" in change else ""
+            print(f"    {change['op']} {change['path']} {value}"[:400].rstrip(), flush=True)

@@ -26,6 +26,7 @@ from ledger.service.accounts import Credential
 from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.handle import Handle
 from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
+from ledger.service.history import Bodies, timeline_view
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
@@ -182,6 +183,7 @@ class Ledger(Submitting, Operations, Reporting):
             return {
                 **run_whole(facts, payloads_of(connection, run_id, numbers)),
                 "next": next_view(explain(facts, around), around),
+                "timeline": timeline_view(connection, run_id),
             }
 
         return self.store.read(read)
@@ -194,16 +196,19 @@ class Ledger(Submitting, Operations, Reporting):
         return self.store.read(lambda c: list_runs(c, terms, limit=limit, before=before))
 
     def events(
-        self, run: RunName, *, follow: bool = False, after: int = 0
+        self, run: RunName, *, follow: bool = False, after: int = 0, diff: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """A run's events in order; with `follow` until it has a verdict."""
+        """A run's events in order; with `follow` until it has a verdict. With `diff` each says, as
+        a JSON Patch, how upstream's object differs from what it was before."""
         after, run_id = judge_number("after", after), self.run_id(run)
+        bodies = Bodies(self.store, run_id) if diff else None
         while True:
             final = self.get(run_id).final
             seen = after
-            for row in self.store.read(lambda c, seen=seen: events_of(c, run_id, after=seen)):  # type: ignore[misc]
-                after = row.seq
-                yield event_view(row)
+            rows = self.store.read(lambda c, seen=seen: events_of(c, run_id, after=seen))  # type: ignore[misc]
+            for view in bodies.views(rows) if bodies else map(event_view, rows):
+                after = view["seq"]
+                yield view
             if after != seen:
                 continue
             if not follow or final:

@@ -11,6 +11,7 @@ from ledger.core.query import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
 from ledger.service.failures import failure_report, failures_report, rules_of
+from ledger.service.history import compared
 from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
@@ -99,6 +100,13 @@ class Reporting:
         newest attempts and the states of their runs. Raises NotFound, InvalidInput."""
         span, rules = _span(since, until), rules_of(self.settings)
         return self.store.read(lambda c: failure_report(c, name, span, rules))
+
+    def diff(self, one: RunName, other: RunName) -> dict[str, Any]:
+        """Two runs side by side: request, outcome, times in seconds, tools, usage, and the step at
+        which their histories part. Raises NotFound."""
+        ledger = cast("Ledger", self)
+        pair = [ledger.run_id(run) for run in (one, other)]
+        return compared(map(ledger.show, pair), map(ledger.events, pair))
 
     def next_looks(self, run: RunName) -> dict[str, Any]:
         """When the next looks at a run come, and why then. Raises NotFound."""

@@ -1,0 +1,54 @@
+"""Two runs side by side, and what upstream said as a change of what it said before."""
+
+from __future__ import annotations
+
+from service_rig import MakeRig, Rig
+
+from ledger import tool
+
+
+@tool(idempotent=True)
+def add(a: int, b: int) -> int:
+    """The sum of two numbers."""
+    return a + b
+
+
+def test_alike_runs_part_nowhere(rig: Rig) -> None:
+    found = rig.ledger.diff(rig.run(), rig.run())
+    assert (True, [], None) == (found["same_request"], found["request"], found["first_divergence"])
+
+
+def test_what_is_different_is_named(rig: Rig) -> None:
+    well, ill = rig.run("sim-ok"), rig.run("sim-fail-server_error", restart="none")
+    found = rig.ledger.diff(well, ill)
+    assert [well.id, ill.id] == [run["id"] for run in found["runs"]]
+    assert ["/model"] == [change["path"] for change in found["request"]]
+    assert ["completed", "failed"] == found["outcome"]["status"]
+    told = [event["to"] for event in found["first_divergence"]["events"]]
+    assert ["completed", "failed"] == told
+    assert all(seconds > 0 for seconds in found["timing"]["took"])
+
+
+def test_calls_stand_beside_each_other(make_rig: MakeRig) -> None:
+    rig = make_rig(tools=[add])
+    with_tool, without = rig.run("sim-tool"), rig.run("sim-ok")
+    found = rig.ledger.diff(with_tool, without)
+    (pair,) = found["tools"]
+    assert (False, None) == (pair["same"], pair["calls"][1])
+    assert found["timing"]["tools"][1] is None
+    assert pair["calls"][0]["tool"] == "add"
+
+
+def test_bodies_are_told_as_changes(rig: Rig) -> None:
+    run = rig.run()
+    diffs = [event["diff"] for event in rig.ledger.events(run, diff=True)]
+    changed = {change["path"] for diff in diffs for change in diff or ()}
+    assert "/status" in changed
+    assert all("diff" not in event for event in rig.ledger.events(run))
+
+
+def test_the_timeline_is_part_of_what_is_shown(rig: Rig) -> None:
+    run = rig.run("sim-fail-server_error", restart="failed:server_error=1")
+    told = rig.ledger.show(run)["timeline"]
+    assert {1, 2} == {phase["attempt"] for phase in told["phases"]}
+    assert ["policy"] == [m["text"] for m in told["marks"] if m["kind"] == "restart"]
