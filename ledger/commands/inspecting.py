@@ -32,7 +32,8 @@ EVENT_COLUMNS = (
 )
 SHOW_FIRST = (
     "id", "key", "status", "provider", "model", "attempts", "needs_attention", "error_code",
-    "error_origin", "error_message", "fingerprint", "created_at", "started_at", "finished_at", "deadline_at",
+    "error_origin", "error_message", "fingerprint", "created_at", "started_at", "finished_at",
+    "deadline_at",
     "usage", "calls", "call_counts", "output_text",
 )  # fmt: skip
 

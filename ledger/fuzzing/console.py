@@ -100,6 +100,8 @@ class Console:
             asked |= {"assistant": f"asst_{act.model}", "thread": thread_id}
         else:
             asked["model"] = act.model
+        if act.metadata:
+            asked["metadata"] = dict(act.metadata)
         if act.tool:
             asked["tools"] = [self._toolbox[act.tool].declaration(act.provider)]
         return {name: value for name, value in asked.items() if value is not None}

@@ -19,11 +19,12 @@ from ledger.fuzzing import checks, evidence
 from ledger.fuzzing.console import Console
 from ledger.fuzzing.loop import Scheduler, VirtualClock
 from ledger.fuzzing.post import ENDPOINT, Post, Signer
-from ledger.fuzzing.process import Process
+from ledger.fuzzing.process import LEASE_SECONDS, OPTIONS, Process
 from ledger.fuzzing.schedule import Break, Command, Crash, Jump, Pause, Schedule, Submit
 from ledger.fuzzing.seams import Mortal, unwatched
 from ledger.fuzzing.tooling import BOOKS, Effects
 from ledger.fuzzing.world import World
+from ledger.service.options import Options
 from ledger.simulator.scenario import Scenario
 from ledger.simulator.webhook_settings import WebhookSettings
 
@@ -59,6 +60,8 @@ class Stage:
 
     durations: Mapping[str, float] = DURATIONS
     requests_per_minute: int | None = None
+    options: Options = OPTIONS
+    lease_seconds: float = LEASE_SECONDS
 
     def __init__(self, schedule: Schedule, folder: Path) -> None:
         self.schedule, self.folder = schedule, folder
@@ -173,8 +176,14 @@ class Stage:
                 rng=random.Random(self._rng.random()),  # noqa: S311 - a seed's choice
                 toolbox=self.effects.toolbox, committed=self._committed,
                 signer=self.signer if self.schedule.webhooks else None,
+                options=self.options, lease_seconds=self.lease_seconds,
             )
         )  # fmt: skip
+
+    @property
+    def ledger_path(self) -> Path:
+        """The file that the lives work on now."""
+        return self._path
 
     def receivers(self) -> list[Process]:
         """The lives that a delivery can reach."""

@@ -72,6 +72,8 @@ class Process:
         toolbox: Callable[[Mortal], Toolbox],
         committed: Callable[[Process], None],
         signer: Signer | None = None,
+        options: Options = OPTIONS,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.mortal, self.path = mortal, path
         self.loop = SimLoop(scheduler.clock)
@@ -81,7 +83,8 @@ class Process:
         self.writer: LoopWriter | None = None
         self.receiver: Receiver | None = None
         self._signer = signer
-        self._options = replace(OPTIONS, covered=COVERED if signer else frozenset())
+        self._lease_seconds = lease_seconds
+        self._options = replace(options, covered=COVERED if signer else frozenset())
         self._task = self.loop.create_task(self._live())
         scheduler.add(self.loop)
 
@@ -96,7 +99,9 @@ class Process:
                 profile, key, functools.partial(self._world.carry, self.mortal)
             ),
         )
-        life = Life(id=new_life_id(), role="daemon", version="sim", lease_seconds=LEASE_SECONDS)
+        life = Life(
+            id=new_life_id(), role="daemon", version="sim", lease_seconds=self._lease_seconds
+        )
         reconciler = Reconciler(
             store, self.writer, accounts, self._toolbox(self.mortal), life, self._options,
             clock=now, rng=random.Random(self._rng.random()),  # noqa: S311 - a seed's choice

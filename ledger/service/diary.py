@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ledger.clock import monotonic
 from ledger.core.alphabet import LifeEventKind
 from ledger.errors import DatabaseError
 from ledger.service.heart import Heart
-from ledger.service.options import AGE_SECONDS_MAX
+from ledger.service.options import Options
 from ledger.store.life_events import note, note_settings
 from ledger.store.writer import Writer
 
@@ -32,16 +32,19 @@ class _Page:
 class Diary:
     """One life's notes on itself."""
 
-    def __init__(self, writer: Writer, heart: Heart, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, writer: Writer, heart: Heart, clock: Callable[[], datetime], options: Options
+    ) -> None:
         self._writer, self._heart, self._clock = writer, heart, clock
+        self._settings, self._late = options.settings, options.age_seconds_max
         self._pages: list[_Page] = []
         self._passed_at: float | None = None
         self._trouble: str | None = None
 
-    async def begin(self, settings: Mapping[str, Any] | None) -> None:
+    async def begin(self) -> None:
         """Note what the life was configured with, where that is another than before."""
+        settings, now, life = self._settings, self._clock(), self._heart.life.id
         if settings is not None:
-            now, life = self._clock(), self._heart.life.id
             await self._writer.transact(lambda c: note_settings(c, settings, at=now, life=life))
 
     def clock_jumped(self, now: datetime, by: timedelta) -> None:
@@ -55,7 +58,7 @@ class Diary:
     async def passed(self, now: datetime) -> None:
         """A pass came to its end: note how long none had, and write what is waiting."""
         at, before = monotonic(), self._passed_at
-        if before is not None and at - before > AGE_SECONDS_MAX:
+        if before is not None and at - before > self._late:
             detail = {"seconds": round(at - before, 1), "why": self._trouble}
             self._add(LifeEventKind.stalled, now, detail)
         self._passed_at, self._trouble = at, None

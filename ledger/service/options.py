@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from ledger.core.pacing.profile import ProfilePace
 
@@ -32,9 +32,10 @@ class Options:
     paces: Mapping[str, ProfilePace] = field(default_factory=dict)
     """How each profile wants its runs watched."""
 
-
-AGE_SECONDS_MAX: Final = max(2 * Options().sweep_seconds, 10.0)
-"""A life that has not come round for so long hangs, or its database does."""
+    @property
+    def age_seconds_max(self) -> float:
+        """A life that has not come round for so long hangs, or its database does."""
+        return max(2 * self.sweep_seconds, 10.0)
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ class Reconciler:
         self.driver.on_account_back = self.holdings.wake_account
         self._coverage.on_gap = self.holdings.wake_profile
         self.followers = Followers(store, writer, self.heart, clock=clock, rng=self._rng)
-        self._diary = Diary(writer, self.heart, clock)
+        self._diary = Diary(writer, self.heart, clock, options)
         self._active: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._hinted = True
@@ -123,7 +123,7 @@ class Reconciler:
     async def begin(self) -> None:
         """Start the life: lock, row, position in the log."""
         await self.heart.begin()
-        await self._diary.begin(self._options.settings)
+        await self._diary.begin()
         await self.followers.begin()
         self.holdings.begin()
         now = self._clock()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from ledger.service.options import AGE_SECONDS_MAX
+from ledger.service.options import Options
 from ledger.web import shapes
 from ledger.web.exposition import registry_of
 from ledger.web.problems import Answer
@@ -40,7 +40,7 @@ def _loop(service: Service) -> dict[str, bool]:
     if service.reconciler is None:
         return {}
     age = service.reconciler.age_seconds
-    young = age is not None and age < AGE_SECONDS_MAX
+    young = age is not None and age < Options().age_seconds_max
     return {"reconciler": young and not service.reconciler.heart.draining}
 
 

@@ -15,6 +15,7 @@ from ledger.clock import utcnow
 from ledger.errors import DatabaseError
 from ledger.service.diary import PAGES_MAX, Diary
 from ledger.service.heart import Heart
+from ledger.service.options import Options
 from ledger.store.life_events import life_events
 from ledger.store.lives import Life
 
@@ -54,7 +55,7 @@ def away(bench: Bench) -> Away:
 def diary(bench: Bench, away: Away) -> Diary:
     life = Life(id="me", role="daemon", version="1")
     heart = Heart(bench.store, away, life, lambda: NOW)  # type: ignore[arg-type]
-    return Diary(away, heart, lambda: NOW)  # type: ignore[arg-type]
+    return Diary(away, heart, lambda: NOW, Options())  # type: ignore[arg-type]
 
 
 def test_passes_that_stood_still_are_told_with_their_reason(bench: Bench, diary: Diary) -> None:
