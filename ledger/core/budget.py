@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ledger.core.limits import LIMIT_MAX, Limits
-from ledger.core.pacing.looks import HINT_SECONDS_MAX, trouble_seconds
+from ledger.core.pacing.looks import HINT_SECONDS_MAX, JITTER, trouble_seconds
 
 MINUTE: Final = 60.0
 WINDOW_SECONDS: Final = 61.0
@@ -203,7 +203,7 @@ class Budget:
         if retry_after is not None and retry_after >= 0:
             # The first Retry-After is taken at its word; refused again and again, it was too short.
             wait = max(retry_after, 0.0 if self._streak <= 1 else backoff)
-        self.hold(now + wait * (1.0 + 0.1 * spread), now)
+        self.hold(now + wait * (1.0 + JITTER * spread), now)
 
     def worked(self, started: float) -> None:
         """A call sent at `started` was not refused."""

@@ -132,3 +132,14 @@ def _time(value: object) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
         return None
     return datetime.fromtimestamp(value, UTC)
+
+
+MISSES_BEFORE: Final = (1, 100)
+"""So many missed of so many is believed before anything was counted."""
+
+
+def missed_share(counted: Mapping[str, int]) -> float:
+    """The share of webhooks that do not come, from what was told of and what was missed."""
+    before, among = MISSES_BEFORE
+    missed = counted.get(Receipt.missed, 0)
+    return (missed + before) / (counted.get(Receipt.told, 0) + missed + among)

@@ -14,11 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ledger.clock import pause
-from ledger.core.alphabet import PacePolicy, Receipt
+from ledger.core.alphabet import PacePolicy
+from ledger.core.delivery import missed_share
 from ledger.core.model import Facts
 from ledger.core.outcome import Observed, Outcome
 from ledger.core.pacing.experience import Experience, Known, RunClass, class_of
-from ledger.core.pacing.lasting import Lasting, taught
+from ledger.core.pacing.lasting import taught
 from ledger.core.pacing.next_look import LEARNED, Choice
 from ledger.core.pacing.policies import COVERED
 from ledger.core.pacing.profile import USUAL, ProfilePace
@@ -43,8 +44,6 @@ MET_MAX: Final = 200
 RATE_SECONDS: Final = 3_600.0
 RATE_SECONDS_MIN: Final = 60.0
 MISSES_OVER: Final = timedelta(days=7)
-MISSES_BEFORE: Final = (1, 100)
-"""Deliveries that are lost before any was counted: one of a hundred."""
 
 
 class Seen(NamedTuple):
@@ -84,8 +83,7 @@ class Learning:
 
     def misses(self, profile: str) -> float:
         """The share of a profile's webhooks that do not come."""
-        before, among = MISSES_BEFORE
-        return self._misses.get(profile, before / among)
+        return self._misses.get(profile, missed_share({}))
 
     def known(self, facts: Facts, now: datetime) -> Known | None:
         """What is known of how long such a run takes."""
@@ -116,7 +114,7 @@ class Learning:
         """An object was read: has it ended, its class is known better. `facts` are those after."""
         if not isinstance(outcome, Observed):
             return
-        seconds = taught(_lasting(facts, outcome.n))
+        seconds = taught(facts.remote(outcome.n))
         if seconds is not None:
             self.experience.ended(class_of_run(facts), (facts.run.id, outcome.n), max(seconds, 0.0))
 
@@ -154,7 +152,7 @@ class Learning:
         mixes = self._mixes(experience, newest, now)
         worth = {name: worth_of(self.pace(name).aim, mix) for name, mix in mixes.items()}
         counted = self._store.read(lambda c: receipts(c, now - MISSES_OVER))
-        return Seen(experience, worth, {name: _missed(of) for name, of in counted.items()})
+        return Seen(experience, worth, {name: missed_share(of) for name, of in counted.items()})
 
     def _known(self, facts: Facts, now: datetime) -> Known | None:
         of = class_of_run(facts)
@@ -212,19 +210,6 @@ def class_of_run(facts: Facts) -> RunClass:
     return class_of(run.provider, run.model, run.assistant, run.kind)
 
 
-def _lasting(facts: Facts, n: int) -> Lasting:
-    remote = facts.remote(n)
-    return Lasting(
-        status=remote.observed_status,
-        round=remote.round,
-        sent_at=remote.sent_at,
-        live_at=remote.live_at,
-        observed_at=remote.observed_at,
-        remote_created_at=remote.remote_created_at,
-        remote_ended_at=remote.remote_ended_at,
-    )
-
-
 def _rare(newest: Sequence[Spent], met: frozenset[RunClass]) -> set[RunClass]:
     """Classes that were met and of which the newest runs say little."""
     counts: dict[RunClass, int] = defaultdict(int)
@@ -241,9 +226,3 @@ def _experience(found: Sequence[Spent]) -> Experience:
         elif item.since is not None:
             made.going(item.of, (item.run_id, item.n), item.since)
     return made
-
-
-def _missed(counted: Mapping[str, int]) -> float:
-    before, among = MISSES_BEFORE
-    missed = counted.get(Receipt.missed, 0)
-    return (missed + before) / (counted.get(Receipt.told, 0) + missed + among)

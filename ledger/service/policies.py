@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,7 @@ from ledger.core.comparing import (
     steady,
     webhooks,
 )
+from ledger.core.delivery import missed_share
 from ledger.core.pacing.policies import BACKOFF
 from ledger.core.pacing.rehearsal import Rehearsed, rehearse
 from ledger.core.pacing.worth import Aim, worth_of
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 
 OBJECTS_MAX: Final = 2_000
 """So many of the newest objects are played through the policies."""
-MISSES_BEFORE: Final = (1, 100)
-"""Deliveries lost before any was counted, as the learned policy has it: one of a hundred."""
 NEVER: Final = "never on price alone"
 CLAIM_USD: Final = Decimal("0.00015")
 CLAIM_CALLS: Final = 10_000_000
@@ -123,15 +123,14 @@ def claims() -> list[dict[str, str]]:
 
 def _measured(connection: Connection, since: datetime) -> _Measured:
     calls, seconds = look_seconds(connection, since.replace(minute=0, second=0, microsecond=0))
-    counted = receipts(connection, since).values()
-    missed = sum(of.get(Receipt.missed, 0) for of in counted)
-    told = sum(of.get(Receipt.told, 0) for of in counted)
-    before, among = MISSES_BEFORE
+    counted: Counter[str] = Counter()
+    for of in receipts(connection, since).values():
+        counted.update(of)
     late = [late for of in delays(connection, since).values() for late in of]
     return _Measured(
         round_trip=seconds / calls if calls else None,
-        missed=(missed + before) / (told + missed + among),
-        ends=told + missed,
+        missed=missed_share(counted),
+        ends=counted[Receipt.told] + counted[Receipt.missed],
         after=max(median(late), 0.0) if late else None,
     )
 

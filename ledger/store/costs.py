@@ -13,8 +13,9 @@ from ledger.core.alphabet import RemoteKind, State
 from ledger.core.counting import LOOKS, OK, UNCHANGED
 from ledger.core.lifecycle import FINAL
 from ledger.core.pacing.experience import RunClass, class_of
-from ledger.core.pacing.lasting import Lasting, lasted
+from ledger.core.pacing.lasting import lasted
 from ledger.core.tokens import Tokens
+from ledger.store.durations import TIMED
 from ledger.store.facts import ATTEMPT, REMOTE, RUN
 from ledger.store.queries import ACCOUNT
 from ledger.store.tally import USAGE
@@ -266,8 +267,7 @@ def ended_objects(connection: sa.Connection, window: Window, *, limit: int) -> l
             RUN.c.assistant,
             RUN.c.kind,
             RUN.c.call_counts,
-            REMOTE.c.observed_status,
-            *_TIMES,
+            *TIMED,
         )
         .select_from(RUN.join(REMOTE, REMOTE.c.run_id == RUN.c.id))
         .where(
@@ -289,19 +289,8 @@ def ended_objects(connection: sa.Connection, window: Window, *, limit: int) -> l
     return found
 
 
-_TIMES: Final = (
-    REMOTE.c.round,
-    REMOTE.c.sent_at,
-    REMOTE.c.live_at,
-    REMOTE.c.observed_at,
-    REMOTE.c.remote_created_at,
-    REMOTE.c.remote_ended_at,
-)
-
-
 def _ended(row: Any, *, first: bool) -> Ended | None:
-    times = {column.name: getattr(row, column.name) for column in _TIMES}
-    seconds = lasted(Lasting(status=row.observed_status, **times))
+    seconds = lasted(row)
     if seconds is None:
         return None
     delay = None

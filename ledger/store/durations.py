@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from ledger.core.lifecycle import FINAL
 from ledger.core.pacing.experience import RunClass, class_of
-from ledger.core.pacing.lasting import Lasting, lasted, taught
+from ledger.core.pacing.lasting import lasted, taught
 from ledger.core.record import record
 from ledger.store.facts import REMOTE, RUN
 
 RECENT_RUNS: Final = 2_000
-_LASTING: Final = (
+TIMED: Final = (
+    REMOTE.c.observed_status,
     REMOTE.c.round,
     REMOTE.c.sent_at,
     REMOTE.c.live_at,
@@ -22,6 +23,7 @@ _LASTING: Final = (
     REMOTE.c.remote_created_at,
     REMOTE.c.remote_ended_at,
 )
+"""What says how long an object took."""
 
 
 @record
@@ -72,8 +74,7 @@ def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Spen
             RUN.c.created_at,
             RUN.c.state,
             REMOTE.c.n,
-            REMOTE.c.observed_status,
-            *_LASTING,
+            *TIMED,
         )
         .join_from(RUN, REMOTE, REMOTE.c.run_id == RUN.c.id)
         .where(which, REMOTE.c.observed_status.is_not(None))
@@ -83,15 +84,13 @@ def _read(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Spen
 
 
 def _spent(row: Any) -> Spent:
-    times = {column.name: getattr(row, column.name) for column in _LASTING}
-    seen = Lasting(status=row.observed_status, **times)
-    over = lasted(seen) is not None or row.state in FINAL or row.round
+    over = lasted(row) is not None or row.state in FINAL or row.round
     return Spent(
         run_id=row.id,
         n=row.n,
         account_id=row.account_id,
         of=class_of(row.provider, row.model, row.assistant, row.kind),
         created_at=row.created_at,
-        seconds=taught(seen),
+        seconds=taught(row),
         since=None if over else row.sent_at,
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support import NOW, later
 
-from ledger.core.pacing.lasting import Lasting, lasted, taught
+from ledger.core.pacing.lasting import Timed, lasted, taught
 
 
-def took(judge: Callable[[Lasting], float | None] = lasted, **fields: Any) -> float | None:
+def took(judge: Callable[[Timed], float | None] = lasted, **fields: Any) -> float | None:
     usual: dict[str, Any] = {
-        "status": "completed",
+        "observed_status": "completed",
         "round": 0,
         "sent_at": NOW,
         "live_at": later(10),
@@ -21,7 +22,7 @@ def took(judge: Callable[[Lasting], float | None] = lasted, **fields: Any) -> fl
         "remote_created_at": None,
         "remote_ended_at": None,
     }
-    return judge(Lasting(**usual | fields))
+    return judge(SimpleNamespace(**usual | fields))  # type: ignore[arg-type]
 
 
 def test_without_upstreams_times_it_is_between_two_looks() -> None:
@@ -49,16 +50,21 @@ def test_an_outage_of_ours_teaches_nothing() -> None:
     assert [1_810.0, 30.0] == [took(**late), took(**late, **theirs)]
     assert [None, 30.0, 330.0, None] == [
         took(judge=taught, **fields)
-        for fields in (late, late | theirs, {"observed_at": later(650)}, {"status": "queued"})
+        for fields in (
+            late,
+            late | theirs,
+            {"observed_at": later(650)},
+            {"observed_status": "queued"},
+        )
     ]
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"status": "cancelled"},
-        {"status": "in_progress"},
-        {"status": None},
+        {"observed_status": "cancelled"},
+        {"observed_status": "in_progress"},
+        {"observed_status": None},
         {"round": 1},
         {"sent_at": None},
         {"observed_at": None},

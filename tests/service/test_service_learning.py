@@ -162,7 +162,10 @@ async def _cancelled(begun: threading.Event, go: threading.Event, ended: list[bo
     task = asyncio.create_task(to_its_end(read))
     assert await asyncio.to_thread(begun.wait, 20)
     task.cancel()
-    asyncio.get_running_loop().call_later(0.05, go.set)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [True] == ended

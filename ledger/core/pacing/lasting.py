@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from ledger.core.alphabet import State
 from ledger.core.pacing.looks import JITTER
 from ledger.core.pacing.schedule import WAIT_SECONDS_MAX
-from ledger.core.record import record
 
 ENDS: Final = frozenset(
     {State.completed, State.failed, State.incomplete, State.expired, State.requires_action}
@@ -19,20 +18,39 @@ WHOLE_SECONDS: Final = 1.0
 """Upstream's times are whole seconds (OpenAI's `created_at`, `completed_at`)."""
 
 
-@record
-class Lasting:
-    """What is known of one object's time."""
+class Timed(Protocol):
+    """What is read of one object's time: a record of the core, or a row of the database."""
 
-    status: str | None
-    round: int
-    sent_at: datetime | None
-    live_at: datetime | None
-    observed_at: datetime | None
-    remote_created_at: datetime | None
-    remote_ended_at: datetime | None
+    @property
+    def observed_status(self) -> str | None:
+        """Upstream's word."""
+
+    @property
+    def round(self) -> int:
+        """How often it asked for tools, beyond the first time."""
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """Our create."""
+
+    @property
+    def live_at(self) -> datetime | None:
+        """The last look that saw it live."""
+
+    @property
+    def observed_at(self) -> datetime | None:
+        """The look that saw it as it is."""
+
+    @property
+    def remote_created_at(self) -> datetime | None:
+        """Upstream's own time of its beginning."""
+
+    @property
+    def remote_ended_at(self) -> datetime | None:
+        """And of its end."""
 
 
-def lasted(seen: Lasting) -> float | None:
+def lasted(seen: Timed) -> float | None:
     """Seconds from its create to its end, as well as that is known; None where it is not.
 
     Our looks bracket the end, and so do upstream's own times: the middle of what both allow. To
@@ -42,7 +60,7 @@ def lasted(seen: Lasting) -> float | None:
     return None if bounds is None else (bounds[0] + bounds[1]) / 2.0
 
 
-def taught(seen: Lasting) -> float | None:
+def taught(seen: Timed) -> float | None:
     """What `lasted` says, where it says something of the class.
 
     Looks that lie further apart than any policy lets them tell of an outage of ours: as durations,
@@ -54,9 +72,9 @@ def taught(seen: Lasting) -> float | None:
     return (bounds[0] + bounds[1]) / 2.0
 
 
-def _bounds(seen: Lasting) -> tuple[float, float] | None:
+def _bounds(seen: Timed) -> tuple[float, float] | None:
     """The least and the most that it can have taken."""
-    if seen.status not in ENDS or seen.round:
+    if seen.observed_status not in ENDS or seen.round:
         return None
     ours, theirs = _ours(seen), _theirs(seen)
     if ours and theirs:
@@ -67,7 +85,7 @@ def _bounds(seen: Lasting) -> tuple[float, float] | None:
     return bounds if bounds[1] >= 0.0 else None
 
 
-def _ours(seen: Lasting) -> tuple[float, float] | None:
+def _ours(seen: Timed) -> tuple[float, float] | None:
     if seen.sent_at is None or seen.observed_at is None:
         return None
     last = max(seen.live_at or seen.sent_at, seen.sent_at)
@@ -75,7 +93,7 @@ def _ours(seen: Lasting) -> tuple[float, float] | None:
     return min((last - seen.sent_at).total_seconds(), high), high
 
 
-def _theirs(seen: Lasting) -> tuple[float, float] | None:
+def _theirs(seen: Timed) -> tuple[float, float] | None:
     if seen.remote_created_at is None or seen.remote_ended_at is None:
         return None
     seconds = (seen.remote_ended_at - seen.remote_created_at).total_seconds()
