@@ -27,6 +27,9 @@ from ledger.service.tools import Tool, Toolbox, ToolCall, tool
 from ledger.simulator.webhook_settings import WebhookSettings
 
 HOUR: Final = 3_600.0
+ANONYMOUS: Final = (
+    "UPDATE life_event SET detail = json_replace(detail, '$.pid', 1, '$.host', 'night')"
+)
 MODELS: Final = ("gpt-5.1", "gpt-5-mini", "o3-deep-research")
 TEAMS: Final = ("search", "billing", "support", "legal")
 DURATIONS: Final = {"queued": 3.0, "in_progress": 60.0, "slow": 300.0}
@@ -200,6 +203,12 @@ def _keep(stage: _Stage, truth: Truth, ledger: Path) -> None:
     truth.jobs, truth.requests = stage.world.jobs(), stage.world.requests
     truth.problems = tuple(stage.problems)
     with stage.console.store.engine.connect() as connection:
+        # What differs from machine to machine, and from one play to the next.
+        for table in ("worker", "life_event"):
+            connection.exec_driver_sql(f"UPDATE {table} SET host = 'night'")  # noqa: S608
+        connection.exec_driver_sql("UPDATE worker SET pid = 1")
+        connection.exec_driver_sql(ANONYMOUS)
+        connection.commit()
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copyfile(stage.ledger_path, ledger)
 
@@ -226,7 +235,8 @@ def _lot(night: Night, truth: Truth) -> Iterator[Submit]:
 def _behaviour(night: Night, model: str, dice: random.Random) -> str:
     share = night.ill_share if model == night.ill_model else night.usual_share
     if dice.random() < share:
-        return "fail-server_error"
+        # What fails once only is well when it is tried again.
+        return dice.choice(("fail-server_error", "fail-server_error-once"))
     return "tool" if dice.random() < TOOL_SHARE else dice.choice(("ok", "ok", "ok", "slow"))
 
 
