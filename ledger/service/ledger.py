@@ -26,12 +26,12 @@ from ledger.service.accounts import Credential
 from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.handle import Handle
 from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
-from ledger.service.history import Bodies, timeline_view
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
 from ledger.service.reporting import Reporting
 from ledger.service.submitting import Submitting
+from ledger.service.timelines import Bodies, timeline_view
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, next_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait

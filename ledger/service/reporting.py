@@ -11,13 +11,13 @@ from ledger.core.query import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
 from ledger.service.failures import failure_report, failures_report, rules_of
-from ledger.service.history import compared
 from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
 from ledger.service.policies import Terms, policies_report, traffic
 from ledger.service.price_list import load_prices
 from ledger.service.simulating import simulate_policy
+from ledger.service.timelines import compared
 from ledger.store.failures import Span
 
 if TYPE_CHECKING:
