@@ -63,6 +63,7 @@ class Run:
     error_code: str | None = None
     error_origin: ErrorOrigin | None = None
     error_message: str | None = None
+    fingerprint: str | None = None
     usage: Mapping[str, object] | None = None
     calls: int = 0
     call_counts: Mapping[str, int] = field(default_factory=dict)
@@ -77,6 +78,9 @@ class Run:
     sealed_seq: int = 0
     payload_seq: int = 0
     evidence_seen: int = 0
+    pinned_at: datetime | None = None
+    erased_at: datetime | None = None
+    """When its contents were destroyed: what upstream still has of them is not fetched again."""
 
     @property
     def final(self) -> bool:

@@ -30,6 +30,7 @@ from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
 from ledger.service.reporting import Reporting
+from ledger.service.retention import Retention
 from ledger.service.submitting import Submitting
 from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, next_view, run_whole
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Ledger(Submitting, Operations, Reporting):
+class Ledger(Submitting, Operations, Retention, Reporting):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(

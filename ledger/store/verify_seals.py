@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,6 +11,9 @@ from ledger.core.anchor import Anchor
 from ledger.core.merkle import MerkleTree, leaf_hash, seal_genesis, seal_hash
 from ledger.store.direct import stream
 from ledger.store.seals import LEDGER, SEAL
+from ledger.store.tombs import Broken
+
+__all__ = ["Broken", "check_seals"]
 
 ROWS: Final = 1_000
 LEAVES: Final = (
@@ -20,17 +22,6 @@ LEAVES: Final = (
     "LEFT JOIN run AS r ON r.id = l.run_id LEFT JOIN tombstone AS t ON t.run_id = l.run_id "
     "ORDER BY l.seal, l.run_id"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The first thing that does not fit: in a run's history at event `seq`, or (without a run) in
-    a seal."""
-
-    run_id: int | None
-    seq: int
-    why: str
-    seal: int | None = None
 
 
 def check_seals(

@@ -106,6 +106,7 @@ class RunRow(Table, table=True):
         default=None, sa_type=words(ErrorOrigin, "error_origin")
     )
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
     usage: dict[str, Any] | None = Field(default=None, sa_type=Json)
     calls: int = Field(default=0, sa_type=BigId)
     call_counts: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -119,6 +120,8 @@ class RunRow(Table, table=True):
     sealed_seq: int = Field(sa_type=BigId)
     payload_seq: int = Field(sa_type=BigId)
     evidence_seen: int = Field(sa_type=BigId)
+    pinned_at: datetime | None = None
+    erased_at: datetime | None = None
 
 
 class AttemptRow(Table, table=True):
