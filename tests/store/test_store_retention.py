@@ -183,13 +183,8 @@ def forge(bench: Bench, statement: str) -> None:
 def test_a_tombstone_of_a_run_that_is_there_is_named(bench: Bench) -> None:
     """It would let anybody delete the run's events."""
     facts = bench.completed()
-    copied = "run_id, key, origin_ledger, origin_run, request_digest, last_seq, head, counts, state"
-    bench.execute(
-        f"INSERT INTO tombstone ({copied}, attempts, provider, created_at, finished_at, actor, "
-        "reason, pruned_at, prev_hash, salt) SELECT id, key, origin_ledger, origin_run, head_hash, "
-        "event_seq, head_hash, '{}', state, 1, provider, created_at, created_at, 'x', 'x', "
-        "created_at, head_hash, head_hash FROM run"
-    )
+    bench.tombstone(facts.run.id, facts.run.key, facts.run.event_seq)
+
     assert facts.run.id in {fault.run_id for fault in bench.verify().broken}
 
 
