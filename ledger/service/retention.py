@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.clock import monotonic, rest, utcnow
@@ -18,6 +20,7 @@ from ledger.core.policy import bounded, parse_duration, parse_word
 from ledger.core.query import parse_query
 from ledger.core.request import judge_tags
 from ledger.errors import InvalidInput, NotAllowed
+from ledger.service.exporting import open_archive
 from ledger.store.erasing import blank, clean, contents, overwrite, tagged
 from ledger.store.pruning import BATCH_RUNS_MAX, Buried, Old, Place, bury, census, prunable
 from ledger.store.queries import one
@@ -105,6 +108,7 @@ class Retention:
         keep_failed: bool = False,
         flagged: bool = False,
         query: str = "",
+        archive: str | Path | None = None,
         reason: str | None = None,
         dry_run: bool = False,
         told: Callable[[int], None] | None = None,
@@ -113,21 +117,34 @@ class Retention:
 
         `states` are verdicts, by default all; `keep_failed` keeps what failed, expired or came out
         incomplete; `query` narrows further; `flagged` lets go what a person should look at. Never a
-        run without a verdict, with unsettled objects or unsent notifications, or pinned. Goes in
-        small batches, each whole, so it may be broken off and called again; `told` hears the count
-        after each. Raises InvalidInput, DatabaseError.
+        run without a verdict, with unsettled objects or unsent notifications, or pinned. With
+        `archive`, runs are on the disk in that file before they are deleted. Goes in small batches,
+        each whole, so it may be broken off and called again; `told` hears the count after each.
+        Raises InvalidInput, DatabaseError.
         """
         now = utcnow()
         old = self._old(older_than, states, keep_failed, flagged, query, now)
         if dry_run:
             return self._plan(old)
         gone, why = Buried(), bounded_text(reason or "")
-        for batch in _batches(self._prunable(old), size := _Size()):
-            done = self._bury(old, dict.fromkeys(batch), why, size)
-            gone = _sum(gone, done)
-            if told is not None:
-                told(gone.runs)
-        return Pruned(runs=gone.runs, events=gone.events, payloads=gone.payloads, before=old.before)
+        with ExitStack() as stack:
+            file = open_archive(self.store, Path(archive), query, now) if archive else None
+            kept = stack.enter_context(file) if file else None
+            for batch in _batches(self._prunable(old), size := _Size()):
+                versions: Mapping[int, int | None] = dict.fromkeys(batch)
+                versions = kept.archive(self.store, batch) if kept else versions
+                gone = _sum(gone, self._bury(old, versions, why, size))
+                if told is not None:
+                    told(gone.runs)
+            if kept:
+                kept.finish(self.store)
+        return Pruned(
+            runs=gone.runs,
+            events=gone.events,
+            payloads=gone.payloads,
+            before=old.before,
+            archived=kept.tally.runs if kept else 0,
+        )
 
     def _old(
         self,
@@ -165,7 +182,9 @@ class Retention:
                 return
             after = page[-1]
 
-    def _bury(self, old: Old, versions: dict[int, int | None], reason: str, size: _Size) -> Buried:
+    def _bury(
+        self, old: Old, versions: Mapping[int, int | None], reason: str, size: _Size
+    ) -> Buried:
         """One batch, and the rest after it in which others get their turn."""
         ledger, actor = self.store.ledger_id, self._actor
 
