@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ledger.clock import utcnow
 from ledger.service.exporting import Exported, Scope, export_lines, export_to
+from ledger.service.importing import Imported, Importer
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,3 +57,24 @@ class Moving:
         """`export` into a new file, flushed to the disk; or, with `resume`, go on with one that was
         cut off, behind its last whole run. `told` hears the count. Raises InvalidInput."""
         return export_to(self.store, Path(path), query, utcnow(), resume=resume, told=told)
+
+    def import_from(
+        self,
+        path: str | Path,
+        *,
+        take_over: bool = False,
+        dry_run: bool = False,
+        told: Callable[[int], None] | None = None,
+    ) -> Imported:
+        """Take in the runs of a file that `export_to` wrote: each with its history, under a new
+        number, once. Every run's chain is checked before it is written; a broken one is refused and
+        named, and the rest goes on. So it may be broken off and called again.
+
+        Runs that still move are taken only with `take_over`, and are driven here from then on: the
+        other ledger must not do that any more. Raises InvalidInput for a file that is no export,
+        DatabaseError.
+        """
+        importer = Importer(
+            self.store, self.writer, self._actor, take_over=take_over, dry_run=dry_run
+        )
+        return importer.run(Path(path), told)

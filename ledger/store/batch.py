@@ -102,7 +102,7 @@ class Batch:
             return
         known = self._known(connection, [new.key for _, new in fresh])
         unknown = [(i, new) for i, new in fresh if new.key not in known]
-        ids = iter(self._ids(connection, len(unknown)))
+        ids = iter(new_run_ids(connection, len(unknown)))
         for index, new in unknown:
             change = accept(new, run_id=next(ids), ledger=self.ledger, now=now)
             changes.append((index, change, None))
@@ -136,17 +136,6 @@ class Batch:
             return payload_digest(asked.salt, request) == asked.digest
         check = kept[CHECK_PAYLOAD].body if facts.run.policy.forget_request else None
         return bool(check) and check == new.check
-
-    def _ids(self, connection: sa.Connection, count: int) -> list[int]:
-        if self._dialect == "sqlite":
-            last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'run'")
-            start = last.scalar() or 0
-            return list(range(start + 1, start + 1 + count))
-        rows = connection.execute(
-            sa.text("SELECT nextval('run_id_seq') FROM generate_series(1, :count)"),
-            {"count": count},
-        )
-        return sorted(row[0] for row in rows)
 
     def _decide_all(
         self,
@@ -230,6 +219,19 @@ def bad_record(error: Exception) -> BadRecord:
     """The typed error for a record that the database would not take; names no values."""
     original = getattr(error, "orig", None) or error
     return BadRecord(f"the database refused one record: {type(original).__name__}")
+
+
+def new_run_ids(connection: sa.Connection, count: int) -> list[int]:
+    """Numbers for so many new runs. On SQLite nobody else writes meanwhile."""
+    if connection.dialect.name == "sqlite":
+        last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'run'")
+        start = last.scalar() or 0
+        return list(range(start + 1, start + 1 + count))
+    rows = connection.execute(
+        sa.text("SELECT nextval('run_id_seq') FROM generate_series(1, :count)"),
+        {"count": count},
+    )
+    return sorted(row[0] for row in rows)
 
 
 def _of_pruned(connection: sa.Connection, key: str) -> Conflict:

@@ -60,3 +60,13 @@ def erase_refusal(run: Run, *, watched: bool) -> NotAllowed | None:
             hint="try again later: they are given up in the end",
         )
     return None
+
+
+def imported(ledger: str, run: int, sha256: str) -> Command:
+    """Record that the history so far was written elsewhere; what follows is written here."""
+
+    def command(draft: Draft) -> None:
+        detail = {"ledger": ledger, "run": run, "file_sha256": sha256}
+        draft.event(EventKind.imported, detail=detail)
+
+    return command
