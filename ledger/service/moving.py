@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
 from ledger.service.exporting import Exported, Scope, export_lines, export_to
 from ledger.service.importing import Imported, Importer
+from ledger.service.taking_in import History, Taken, adopt_lines
+from ledger.store.queries import remote_holder
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ledger.core.model import Run
+    from ledger.service.judging import Judge
     from ledger.service.operations import RunName
     from ledger.store.store import Store
     from ledger.store.writer import ThreadWriter
@@ -22,6 +26,7 @@ class Moving:
     """The part of a Ledger that hands runs over and takes them."""
 
     _actor: str
+    _judge: Judge
 
     @property
     def store(self) -> Store:
@@ -35,6 +40,10 @@ class Moving:
 
     def run_id(self, run: RunName) -> int:
         """The number of a run."""
+        raise NotImplementedError
+
+    def adopt(self, remote_id: str, **address: Any) -> Run:
+        """Start to watch an upstream object made elsewhere."""
         raise NotImplementedError
 
     def export(self, query: str = "", *, now: datetime | None = None) -> Iterator[str]:
@@ -78,3 +87,22 @@ class Moving:
             self.store, self.writer, self._actor, take_over=take_over, dry_run=dry_run
         )
         return importer.run(Path(path), told)
+
+    def adopt_from(self, path: str | Path) -> Iterator[Taken]:
+        """Adopt what each line of a file names: `{"response": ID}` or `{"thread": ID, "run": ID}`,
+        with a `key` if you like. Each line is judged by itself, and its outcome comes as it is
+        known. Raises InvalidInput where the file cannot be read."""
+
+        def holder(remote_id: str, thread: str) -> int | None:
+            return self.store.read(lambda c: remote_holder(c, remote_id, thread))
+
+        return adopt_lines(Path(path), self.adopt, holder)
+
+    def import_history(self, path: str | Path, *, dry_run: bool = False) -> Iterator[Taken]:
+        """Write down `response` and `thread.run` objects that are over, a line each, as upstream
+        printed them: final runs, with the object as what was observed. Upstream is not asked.
+
+        Each line is judged by itself; an object that still moves is refused, and can be adopted.
+        Raises InvalidInput where the file cannot be read.
+        """
+        return History(self.store, self.writer, self._judge).read(Path(path), dry_run=dry_run)
