@@ -37,8 +37,14 @@ def export(
     resume: Annotated[
         str | None, typer.Option(metavar="FILE", help="Go on with a file that was cut off.")
     ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="One run, as a zip that can be verified.")
+    ] = None,
 ) -> None:
-    """Write runs out whole, as NDJSON with a manifest."""
+    """Write runs out whole, as NDJSON with a manifest; or one run as a zip that proves itself."""
+    if run is not None:
+        _bundle(run, file, bool(query or resume))
+        return
     if resume is not None and file not in ("-", resume):
         raise InvalidInput("--resume names the file to go on with: leave --output out")
     with opened() as ledger:
@@ -49,6 +55,18 @@ def export(
             return
         done = ledger.export_to(resume or file, query, resume=resume is not None, told=_progress)
     say(f"{done.runs} runs in {done.path} ({done.added} now), SHA-256 {done.sha256}")
+
+
+def _bundle(run: str, file: str, more: bool) -> None:
+    if more:
+        raise InvalidInput("--run is one run: leave --query and --resume out")
+    if file == "-":
+        raise InvalidInput("a bundle is a zip file: name it with -o FILE")
+    with opened() as ledger:
+        done = ledger.bundle(run, file)
+    say(f"run {done.run} with {done.events} events is in {done.path}")
+    if done.sealed < done.events:
+        say(f"a seal covers {done.sealed} of its events: runward anchor seals the rest")
 
 
 def _progress(runs: int) -> None:

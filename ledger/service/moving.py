@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
+from ledger.service.bundle import Bundled, write_bundle
 from ledger.service.exporting import Exported, Scope, export_lines, export_to
 from ledger.service.importing import Imported, Importer
 from ledger.service.taking_in import History, Taken, adopt_lines
@@ -66,6 +67,11 @@ class Moving:
         """`export` into a new file, flushed to the disk; or, with `resume`, go on with one that was
         cut off, behind its last whole run. `told` hears the count. Raises InvalidInput."""
         return export_to(self.store, Path(path), query, utcnow(), resume=resume, told=told)
+
+    def bundle(self, run: RunName, path: str | Path) -> Bundled:
+        """One run in a new zip file, with the proof of its history and a program that checks it
+        anywhere. Raises NotFound, InvalidInput."""
+        return write_bundle(self.store, self.run_id(run), Path(path))
 
     def import_from(
         self,
