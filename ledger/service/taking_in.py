@@ -3,6 +3,7 @@ where they are over. Each line is judged by itself."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -84,24 +85,26 @@ class History:
 
     def read(self, path: Path, *, dry_run: bool) -> Iterator[Taken]:
         """Write down each line's object. Raises InvalidInput where the file cannot be read."""
-        waiting: list[tuple[int, str, Future[Result]]] = []
+        waiting: list[Callable[[], Taken]] = []
         for number, text in _lines(path):
-            try:
-                new = self._new(text)
-                held = self._held(new)
-            except RunwardError as error:
-                yield _refused(number, error)
-                continue
-            name = new.past.remote_id if new.past else None
-            if held is not None or dry_run:
-                outcome = "taken" if held is None else "skipped"
-                yield Taken(line=number, outcome=outcome, id=name, run=held)
-                continue
-            waiting.append((number, name or "", self._put(new)))
+            waiting.append(self._begin(number, text, dry_run))
             if len(waiting) >= TOGETHER:
-                yield from map(_outcome, waiting)
+                yield from (finish() for finish in waiting)
                 waiting = []
-        yield from map(_outcome, waiting)
+        yield from (finish() for finish in waiting)
+
+    def _begin(self, number: int, text: bytes, dry_run: bool) -> Callable[[], Taken]:
+        """Judge one line, and have it written; what is returned waits for the outcome."""
+        try:
+            new = self._new(text)
+            held = self._held(new)
+        except RunwardError as error:
+            return functools.partial(_refused, number, error)
+        name = new.past.remote_id if new.past else None
+        if held is not None or dry_run:
+            outcome = "taken" if held is None else "skipped"
+            return functools.partial(Taken, line=number, outcome=outcome, id=name, run=held)
+        return functools.partial(_outcome, number, name or "", self._put(new))
 
     def _new(self, text: bytes) -> NewRun:
         kind = KINDS.get(str(_object(text).get("object")))
@@ -128,8 +131,7 @@ class History:
         return self._writer.put(Submission(new=replace(new, account_id=account)))
 
 
-def _outcome(item: tuple[int, str, Future[Result]]) -> Taken:
-    number, name, future = item
+def _outcome(number: int, name: str, future: Future[Result]) -> Taken:
     result = future.result()
     if isinstance(result, Written):
         outcome = "taken" if result.created else "skipped"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -418,3 +423,48 @@ def on_disk(path: Path) -> list[str]:
     """The files that hold the canary, with where."""
     files = sorted(path.parent.glob(path.name + "*"))
     return [file.name for file in files if file.is_file() and CANARY.encode() in file.read_bytes()]
+
+
+DYING = """
+import os, signal, sys
+from ledger import Ledger
+from ledger.service import retention
+
+where, url, archive = sys.argv[1:]
+retention.FIRST_BATCH = 2
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if where == "inside":
+    from ledger.store import pruning
+    delete = pruning._delete
+    pruning._delete = lambda *given: (delete(*given), die())
+with Ledger.open(url) as ledger:
+    ledger.prune("1d", archive=archive, told=die)
+"""
+
+
+@pytest.mark.parametrize("where", ["between", "inside"])
+def test_a_killed_prune_is_completed_by_the_next(
+    bench: Bench, ledger: Ledger, tmp_path: Path, where: str
+) -> None:
+    """Each batch happened or it did not; nothing is half there, nor twice in the archive."""
+    runs = [bench.completed().run.id for _ in range(6)]
+    archive = tmp_path / "archive.ndjson"
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, where, bench.store.url, str(archive)],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert -signal.SIGKILL == done.returncode
+    assert_whole(bench)
+    left = bench.scalar("SELECT count(*) FROM run")
+    assert {"between": 4, "inside": 6}[where] == left
+    again = ledger.prune("1d", archive=archive)
+
+    assert (left, 6) == (again.runs, again.archived)
+    exported = [json.loads(line) for line in archive.read_text().splitlines()]
+    assert runs == sorted(line["run"] for line in exported if line["type"] == "run")
+    assert 6 == bench.verify().pruned
+    assert_whole(bench)
