@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 AGE_SECONDS_MAX: Final = 100 * 366 * 86_400.0
 PAGE: Final = 1_000
 FIRST_BATCH: Final = 20
-BATCH_SECONDS: Final = 0.015
-"""So long others may have to wait for one batch; the next one is made as large as fits."""
+BATCH_SECONDS: Final = {"sqlite": 0.015, "postgresql": 0.05}
+"""So long one batch may take; the next one is made as large as fits. On SQLite all others who write
+wait for it; on PostgreSQL nobody but a sealer does."""
 REST_SECONDS: Final = 0.005
 SAMPLE: Final = 5
 TROUBLED: Final = frozenset({State.failed, State.expired, State.incomplete})
@@ -130,7 +131,7 @@ class Retention:
         with ExitStack() as stack:
             file = open_archive(self.store, Path(archive), query, now) if archive else None
             kept = stack.enter_context(file) if file else None
-            for batch in _batches(self._prunable(old), size := _Size()):
+            for batch in _batches(self._prunable(old), size := _Size(self.store.dialect)):
                 versions: Mapping[int, int | None] = dict.fromkeys(batch)
                 versions = kept.archive(self.store, batch) if kept else versions
                 gone = _sum(gone, self._bury(old, versions, why, size))
@@ -274,13 +275,14 @@ class Retention:
 class _Size:
     """How many runs the next batch has, by how long the last one took."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: str) -> None:
         self.runs, self.seconds = FIRST_BATCH, 0.0
+        self._target = BATCH_SECONDS[dialect]
 
     def took(self, runs: int, seconds: float) -> None:
         """A batch of so many runs took so long."""
         self.seconds = seconds
-        fits = int(runs * BATCH_SECONDS / max(seconds, 1e-6))
+        fits = int(runs * self._target / max(seconds, 1e-6))
         self.runs = max(1, min(fits, 2 * self.runs, BATCH_RUNS_MAX))
 
 
