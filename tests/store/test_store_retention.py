@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import NOW, SQLITE, Bench, flagged, function_call, response, seen
 
-from ledger import Conflict, InvalidInput, Ledger, NotAllowed, NotFound
+from ledger import AsyncLedger, Conflict, InvalidInput, Ledger, NotAllowed, NotFound
 from ledger.core.alphabet import OutboxState, State
 from ledger.core.model import Facts
 from ledger.store.invariants import INVARIANTS, broken
@@ -467,4 +468,26 @@ def test_a_killed_prune_is_completed_by_the_next(
     exported = [json.loads(line) for line in archive.read_text().splitlines()]
     assert runs == sorted(line["run"] for line in exported if line["type"] == "run")
     assert 6 == bench.verify().pruned
+    assert_whole(bench)
+
+
+def test_the_asynchronous_ledger_lets_go_too(bench: Bench, tmp_path: Path) -> None:
+    """The same calls, awaited."""
+    for key in ("a", "b", "c"):
+        bench.completed(key=key)
+
+    async def work() -> tuple[int, int, int, bool]:
+        async with await AsyncLedger.open(bench.store.url, actor="ann") as ledger:
+            await ledger.pin("a")
+            await ledger.pin("b")
+            await ledger.unpin("b")
+            erased = await ledger.erase(["b"])
+            packed = await ledger.bundle("a", tmp_path / "a.zip")
+            exported = await ledger.export_to(tmp_path / "all.ndjson")
+            pruned = await ledger.prune("1d")
+            again = await ledger.import_from(tmp_path / "all.ndjson", dry_run=True)
+            assert 1 == again.skipped
+            return len(erased.runs), exported.runs, pruned.runs, packed.events > 0
+
+    assert (1, 3, 2, True) == asyncio.run(work())
     assert_whole(bench)
