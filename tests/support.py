@@ -245,6 +245,21 @@ class Bench:
         self.now += timedelta(seconds=seconds)
         return self.take(facts, Elapsed())
 
+    def tombstone(self, run_id: int, key: str, last_seq: int) -> None:
+        """A tombstone written by hand, which proves nothing."""
+        self.execute(
+            "INSERT INTO tombstone (run_id, key, origin_ledger, origin_run, request_digest, "
+            "last_seq, head, counts, state, attempts, provider, created_at, finished_at, actor, "
+            "reason, pruned_at, prev_hash, salt) VALUES (:run, :key, 'l', :run, :empty, :last, "
+            ":empty, '{}', 'completed', 1, 'responses', :at, :at, 'ann', 'old', :at, :empty, "
+            ":empty)",
+            run=run_id,
+            key=key,
+            last=last_seq,
+            empty=b"",
+            at="2026-01-01 00:00:00",
+        )
+
     def verify(self) -> Verified:
         """Recompute all hash chains."""
         return self.store.read(verify)

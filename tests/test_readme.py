@@ -20,9 +20,10 @@ README = (ROOT / "README.md").read_text()
 RUNWARD = f'runward() {{ "{sys.executable}" -m ledger "$@"; }}\n'
 
 
-def block(name: str) -> str:
+def block(name: str, page: str = "README.md") -> str:
     """The code block that follows a test mark."""
-    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README, flags=re.S)
+    text = (ROOT / page).read_text() if page != "README.md" else README
+    found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", text, flags=re.S)
     assert found is not None, name
     return found.group(1)
 
@@ -171,3 +172,33 @@ def test_every_command_exists() -> None:
     named = set(re.findall(r"runward (?:-d \S+ )?([a-z][a-z-]*)", blocks))
 
     assert set() == named - known
+
+
+def test_old_runs_are_let_go_as_the_page_says(shell: dict[str, str], tmp_path: Path) -> None:
+    """docs/retention.md: pin, prune and erase, in this order, on one ledger."""
+    page = "docs/retention.md"
+    steps = "".join(block(name, page) for name in ("pin", "prune", "erase"))
+    done = run(["bash", "-ec", RUNWARD + steps], shell, tmp_path)
+
+    assert "kept_pinned" in done.stdout
+    assert "1 pruned" in done.stdout
+    assert '"why": "run 1 is pinned"' in done.stdout
+    assert (tmp_path / "old.ndjson").is_file()
+
+
+def test_a_ledger_grows_as_the_page_says(shell: dict[str, str], tmp_path: Path) -> None:
+    """docs/moving.md: into another database, and the run is there with its history."""
+    new = f"NEW=sqlite:///{tmp_path}/large.db\n"
+    done = run(["bash", "-ec", RUNWARD + new + block("grow", "docs/moving.md")], shell, tmp_path)
+
+    assert 2 == done.stdout.count("1 runs, ")
+    assert "nothing was written" in done.stderr
+
+
+def test_a_bundle_is_checked_as_the_page_says(shell: dict[str, str], tmp_path: Path) -> None:
+    """docs/moving.md: packed, unpacked, and everything fits."""
+    python = f'python() {{ "{sys.executable}" "$@"; }}\n'
+    steps = RUNWARD + python + block("bundle", "docs/moving.md")
+    done = run(["bash", "-ec", steps], shell, tmp_path)
+
+    assert "everything fits" in done.stdout

@@ -46,11 +46,12 @@ def verify(
     broken = [_row(fault) for fault in done.broken]
     if form == Format.json:
         counts = {"runs": done.runs, "events": done.events, "erased_payloads": done.erased}
-        print_json({**counts, "seals": done.seals, "broken": broken})
+        counts |= {"pruned": done.pruned, "seals": done.seals}
+        print_json({**counts, "broken": broken})
     else:
         print(
             f"{done.runs} runs, {done.events} events, {done.erased} payloads erased, "
-            f"{done.seals} seals"
+            f"{done.pruned} pruned, {done.seals} seals"
         )
         if broken:
             print_rows(broken, form=form, columns=COLUMNS, name="run_id")

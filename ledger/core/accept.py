@@ -10,7 +10,9 @@ from typing import Any
 from ledger.core.alphabet import EventKind, RemoteKind, RemoteState, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import open_first, open_remote
+from ledger.core.decide.past import past
 from ledger.core.model import ADOPTED, CHECK_PAYLOAD, Attempt, Change, Facts, Run
+from ledger.core.outcome import Observation
 from ledger.core.policy import Policy
 
 
@@ -39,11 +41,14 @@ class NewRun:
     policy: Policy = field(default_factory=Policy)
     actor: str = "caller"
     adopt: Adoption | None = None
+    past: Observation | None = None
+    """An object that was over before this ledger knew of it."""
     check: bytes = b""
 
 
 def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
     """The first change of a run: its row, attempt 1, the intent of its first remote, one event."""
+    began = new.past.created_at or now if new.past else now
     run = Run(
         id=run_id,
         key=new.key,
@@ -58,13 +63,17 @@ def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
         tags=new.tags,
         policy=new.policy,
         deadline_at=now + timedelta(seconds=new.policy.deadline_seconds),
-        created_at=now,
+        created_at=began,
     )
-    cause = "submit" if new.adopt is None else ADOPTED
-    first = Attempt(number=1, cause=cause, opened_at=now)
+    cause = "submit" if new.adopt is None and new.past is None else ADOPTED
+    first = Attempt(number=1, cause=cause, opened_at=began)
     nothing = Facts(run=run, attempts=(first,))
     draft = Draft(nothing, now=now, actor=new.actor, source=Source.operator)
     request = draft.keep(new.request)
+    if new.past is not None:
+        draft.event(EventKind.imported, payloads=(("request", request),))
+        past(draft, new.past)
+        return draft.change(due_at=now, why="imported")
     draft.event(EventKind.accepted, **_kept(draft, new, request))
     if new.adopt is None:
         open_first(draft)

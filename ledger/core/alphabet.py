@@ -174,6 +174,12 @@ class EventKind(StrEnum):
     set_aside = "set_aside"  # too many lives died while they drove it
     released = "released"  # a person lets lives drive it again
     noted = "noted"
+    pinned = "pinned"  # a person keeps the run from being pruned or erased
+    unpinned = "unpinned"
+    tagged = "tagged"
+    pruned = "pruned"  # the last event of a history that was deleted; its tombstone proves it
+    erased = "erased"  # contents destroyed; digests, and with them the chain, stay
+    imported = "imported"  # the history before it was written by another ledger, or by upstream
 
 
 class Attention(StrEnum):

@@ -7,7 +7,7 @@ A leaf and a node are told apart by their first byte, or a node could be passed 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -49,6 +49,17 @@ class MerkleTree:
         for peak in reversed(left):
             root = _node(peak, root)
         return root
+
+
+def audit_path(leaves: Sequence[bytes], index: int) -> list[tuple[str, bytes]]:
+    """The hashes that lead from one leaf to the root, from the bottom up, each with its side."""
+    if len(leaves) <= 1:
+        return []
+    half = 1 << ((len(leaves) - 1).bit_length() - 1)
+    left, right = leaves[:half], leaves[half:]
+    if index < half:
+        return [*audit_path(left, index), ("right", MerkleTree(right).root())]
+    return [*audit_path(right, index - half), ("left", MerkleTree(left).root())]
 
 
 def seal_genesis(ledger: str) -> bytes:

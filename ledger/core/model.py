@@ -78,6 +78,9 @@ class Run:
     sealed_seq: int = 0
     payload_seq: int = 0
     evidence_seen: int = 0
+    pinned_at: datetime | None = None
+    erased_at: datetime | None = None
+    """When its contents were destroyed: what upstream still has of them is not fetched again."""
 
     @property
     def final(self) -> bool:

@@ -83,6 +83,9 @@ def type_of(
         return NoticeType.submitted
     if kind == EventKind.attention:
         return NoticeType.attention
+    if kind == EventKind.imported:
+        # Long over when this ledger heard of it.
+        return None
     if target is None:
         return None
     if trigger == Trigger.restart:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,11 +17,15 @@ from ledger.core.anchor import Anchor
 from ledger.core.model import Run
 from ledger.core.passing_on import Notice
 from ledger.core.restart_plan import RestartPlan
+from ledger.service.bundle import Bundled
 from ledger.service.cost import SINCE
+from ledger.service.exporting import Exported
 from ledger.service.handlers import TIMEOUT_SECONDS, Handler
+from ledger.service.importing import Imported
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
 from ledger.service.reporting import Moment
+from ledger.service.retention import Erased, Pruned
 from ledger.store.verify import Verified
 
 
@@ -193,6 +198,34 @@ class AsyncLedger:
     async def adopt(self, remote_id: str, **options: Any) -> Run:
         """See Ledger.adopt."""
         return await asyncio.to_thread(self.sync.adopt, remote_id, **options)
+
+    async def pin(self, run: RunName, *, reason: str | None = None) -> Run:
+        """See Ledger.pin."""
+        return await asyncio.to_thread(self.sync.pin, run, reason=reason)
+
+    async def unpin(self, run: RunName, *, reason: str | None = None) -> Run:
+        """See Ledger.unpin."""
+        return await asyncio.to_thread(self.sync.unpin, run, reason=reason)
+
+    async def prune(self, older_than: float | str, **options: Any) -> Pruned:
+        """See Ledger.prune."""
+        return await asyncio.to_thread(self.sync.prune, older_than, **options)
+
+    async def erase(self, runs: Sequence[RunName] = (), **options: Any) -> Erased:
+        """See Ledger.erase."""
+        return await asyncio.to_thread(self.sync.erase, runs, **options)
+
+    async def export_to(self, path: str | Path, query: str = "", **options: Any) -> Exported:
+        """See Ledger.export_to."""
+        return await asyncio.to_thread(self.sync.export_to, path, query, **options)
+
+    async def import_from(self, path: str | Path, **options: Any) -> Imported:
+        """See Ledger.import_from."""
+        return await asyncio.to_thread(self.sync.import_from, path, **options)
+
+    async def bundle(self, run: RunName, path: str | Path) -> Bundled:
+        """See Ledger.bundle."""
+        return await asyncio.to_thread(self.sync.bundle, run, path)
 
     async def anchor(self) -> Anchor:
         """See Ledger.anchor."""

@@ -9,9 +9,14 @@ from typing import Any
 
 from ledger.core.accept import Adoption, NewRun
 from ledger.core.alphabet import RemoteKind
+from ledger.core.decide.past import judge_past
 from ledger.core.hashing import canonical_json, request_check
+from ledger.core.intent import AccountProfile
+from ledger.core.outcome import Observation
 from ledger.core.policy import Policy, PolicyInput, judge_policy, parse_duration, parse_restart
 from ledger.core.request import (
+    ID_CHARS_MAX,
+    KEY_CHARS_MAX,
     assistant_of,
     judge_id,
     judge_key,
@@ -126,6 +131,30 @@ class Judge:
             adopt=Adoption(kind=kind, remote_id=remote_id, parent_id=thread or ""),
         )
         return new, profile
+
+    def history(self, seen: Observation) -> NewRun:
+        """The run that an object was which is over. Raises InvalidInput."""
+        judge_past(seen)
+        remote_id = judge_id("id", judge_name("id", seen.remote_id, longest=ID_CHARS_MAX))
+        provider = "assistants" if seen.kind == RemoteKind.thread_run else "responses"
+        shown = {"imported": remote_id, "thread_id": seen.parent_id}
+        return NewRun(
+            key=judge_key(f"imported-{provider}-{remote_id}"[:KEY_CHARS_MAX]),
+            provider=provider,
+            account_id=0,
+            request=canonical_json(shown),
+            model=seen.model[:256] if seen.model else None,
+            policy=self.policy({}, provider, self.profile, restart="none"),
+            actor=self._actor,
+            past=seen,
+        )
+
+    def account(self, provider: str) -> tuple[AccountProfile, str]:
+        """The account of this ledger's profile, and the fingerprint of its credential if there is
+        one: for what takes no call upstream."""
+        profile = account_profile(self._settings, self.profile, provider)
+        found = self.credentials.get((provider, profile.base_url, profile.project or ""))
+        return profile, found.fingerprint if found else ""
 
     def policy(
         self, request: dict[str, Any], provider: str, profile: str, *, restart: str | None = None

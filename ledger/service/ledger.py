@@ -27,9 +27,11 @@ from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.handle import Handle
 from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
 from ledger.service.judging import Judge
+from ledger.service.moving import Moving
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
 from ledger.service.reporting import Reporting
+from ledger.service.retention import Retention
 from ledger.service.submitting import Submitting
 from ledger.service.timelines import Bodies, timeline_view
 from ledger.service.tools import Tool, Toolbox
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Ledger(Submitting, Operations, Reporting):
+class Ledger(Submitting, Operations, Retention, Moving, Reporting):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(

@@ -20,8 +20,9 @@ from ledger.core.alphabet import Attention, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.hashing import payload_digest
 from ledger.core.model import CHECK_PAYLOAD, REQUEST_PAYLOAD, Change, Facts
+from ledger.core.tombstone import epitaph
 from ledger.entropy import new_id
-from ledger.errors import BadRecord, Conflict, NotFound, RunwardError
+from ledger.errors import BadRecord, Conflict, RunwardError
 from ledger.store.direct import among, execute, listed
 from ledger.store.effects import carry_out
 from ledger.store.evidence import Fact, Filing, watch_again
@@ -42,6 +43,7 @@ from ledger.store.records import (
 )
 from ledger.store.rows import Bulk, table_of
 from ledger.store.tables import BatchRow, PayloadRow, RunRow
+from ledger.store.tombs import no_run, tombstone_of
 from ledger.store.write import Pen
 
 RUN, PAYLOAD, BATCH = table_of(RunRow), table_of(PayloadRow), table_of(BatchRow)
@@ -100,7 +102,7 @@ class Batch:
             return
         known = self._known(connection, [new.key for _, new in fresh])
         unknown = [(i, new) for i, new in fresh if new.key not in known]
-        ids = iter(self._ids(connection, len(unknown)))
+        ids = iter(new_run_ids(connection, len(unknown)))
         for index, new in unknown:
             change = accept(new, run_id=next(ids), ledger=self.ledger, now=now)
             changes.append((index, change, None))
@@ -115,15 +117,14 @@ class Batch:
     def _existing(self, connection: sa.Connection, run_id: int, request: bytes, new: Any) -> Result:
         text = f"the key {new.key!r} is taken"
         if run_id == 0:
-            error: RunwardError = Conflict(f"{text} by a pruned run", hint=CONFLICT_HINT)
-            return Rejected(error)
+            return Rejected(_of_pruned(connection, new.key))
         facts = load_facts(connection, [run_id])[run_id]
         same = self._same(payloads_of(connection, run_id, KEPT), facts, request, new)
         if not (
             same and (facts.run.provider, facts.run.account_id) == (new.provider, new.account_id)
         ):
-            error = Conflict(f"{text} by run {run_id} with another request", hint=CONFLICT_HINT)
-            return Rejected(error)
+            text += f" by run {run_id} with another request"
+            return Rejected(Conflict(text, hint=CONFLICT_HINT))
         return Written(facts=facts, created=False)
 
     def _same(
@@ -135,17 +136,6 @@ class Batch:
             return payload_digest(asked.salt, request) == asked.digest
         check = kept[CHECK_PAYLOAD].body if facts.run.policy.forget_request else None
         return bool(check) and check == new.check
-
-    def _ids(self, connection: sa.Connection, count: int) -> list[int]:
-        if self._dialect == "sqlite":
-            last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'run'")
-            start = last.scalar() or 0
-            return list(range(start + 1, start + 1 + count))
-        rows = connection.execute(
-            sa.text("SELECT nextval('run_id_seq') FROM generate_series(1, :count)"),
-            {"count": count},
-        )
-        return sorted(row[0] for row in rows)
 
     def _decide_all(
         self,
@@ -163,7 +153,8 @@ class Batch:
         for index, record in decisions:
             head = heads.get(record.run_id)
             if head is None:
-                results[index] = Rejected(NotFound(f"there is no run {record.run_id}"))
+                stone = tombstone_of(connection, run_id=record.run_id)
+                results[index] = Rejected(no_run(stone, record.run_id))
             elif record.guard and (head.owner, head.fence) != (
                 record.guard.owner,
                 record.guard.fence,
@@ -228,3 +219,27 @@ def bad_record(error: Exception) -> BadRecord:
     """The typed error for a record that the database would not take; names no values."""
     original = getattr(error, "orig", None) or error
     return BadRecord(f"the database refused one record: {type(original).__name__}")
+
+
+def new_run_ids(connection: sa.Connection, count: int) -> list[int]:
+    """Numbers for so many new runs. On SQLite nobody else writes meanwhile."""
+    if connection.dialect.name == "sqlite":
+        last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'run'")
+        start = last.scalar() or 0
+        return list(range(start + 1, start + 1 + count))
+    rows = connection.execute(
+        sa.text("SELECT nextval('run_id_seq') FROM generate_series(1, :count)"),
+        {"count": count},
+    )
+    return sorted(row[0] for row in rows)
+
+
+def _of_pruned(connection: sa.Connection, key: str) -> Conflict:
+    """Also for the same request: there is no run and no result left to answer with, and to do the
+    work again under a key that was used is what a key is there to prevent."""
+    stone = tombstone_of(connection, key=key)
+    assert stone is not None
+    return Conflict(
+        f"the key {key!r} is taken: {epitaph(stone)}",
+        hint="its result is gone; to have the work done again, use another key",
+    )

@@ -213,7 +213,9 @@ def page_after(connection: sa.Connection, place: Place, *, limit: int = PAGE_MAX
         blocked = connection.execute(beyond).scalar() is not None
     else:
         end = max(place, end_of_log(connection))
+        # What came with an import happened elsewhere, and has a txid (NOT_FOLLOWED) to say so.
         statement = statement.where(EVENT.c.id > place.event_id, EVENT.c.id <= end.event_id)
+        statement = statement.where(EVENT.c.txid.is_(None))
         statement = statement.order_by(EVENT.c.id)
     rows = connection.execute(statement.limit(limit)).all()
     more = len(rows) == limit

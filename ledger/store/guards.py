@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ledger.core.lifecycle import TRIPLES
-from ledger.store.tables import Table
+from ledger.store.rows import table_of
+from ledger.store.tables import AttemptRow, EventRow, Table
 
 PREFIX = "runward_"
 
@@ -24,7 +25,13 @@ def _pairs(old: str, new: str) -> str:
     return f"{old} = {new} OR {legal}"
 
 
+def _but(row: type[Table], name: str) -> str:
+    """All columns of a table but one, as `of` names them."""
+    return ", ".join(f'"{column.name}"' for column in table_of(row).columns if column.name != name)
+
+
 COVERED = "SELECT 1 FROM tombstone WHERE run_id = OLD.run_id AND last_seq >= OLD.seq"
+ERASED = "SELECT 1 FROM run WHERE run.id = OLD.run_id AND run.erased_at IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +99,44 @@ ROW_RULES = (
         "UPDATE",
         "OLD.ended_at IS NOT NULL",
         "an ended attempt never changes",
+        of=_but(AttemptRow, "error_message"),
     ),
-    RowRule("event_update", "event", "UPDATE", "1 = 1", "events are append-only"),
+    RowRule(
+        "attempt_erased",
+        "attempt",
+        "UPDATE",
+        f"OLD.ended_at IS NOT NULL AND (NEW.error_message IS NOT NULL OR NOT EXISTS ({ERASED}))",
+        "an ended attempt never changes",
+        of="error_message",
+    ),
+    RowRule(
+        "event_update",
+        "event",
+        "UPDATE",
+        "1 = 1",
+        "events are append-only",
+        of=_but(EventRow, "detail"),
+    ),
+    RowRule(
+        "event_erased",
+        "event",
+        "UPDATE",
+        f"NEW.detail IS NOT NULL OR NOT EXISTS ({ERASED})",
+        "events are append-only",
+        of="detail",
+    ),
+    RowRule(
+        "run_delete",
+        "run",
+        "DELETE",
+        "NOT EXISTS (SELECT 1 FROM tombstone WHERE tombstone.run_id = OLD.id "
+        "AND tombstone.last_seq > OLD.event_seq)",
+        "a run is not deleted without a tombstone",
+    ),
+    *(
+        RowRule(f"tombstone_{how.lower()}", "tombstone", how, "1 = 1", "a tombstone never changes")
+        for how in ("UPDATE", "DELETE")
+    ),
     RowRule(
         "event_delete",
         "event",

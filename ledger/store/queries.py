@@ -18,6 +18,7 @@ from ledger.store.direct import among, execute, listed
 from ledger.store.facts import CALL, EVIDENCE, REMOTE, RUN, WATCH, load_facts, run_record
 from ledger.store.rows import table_of
 from ledger.store.tables import AccountRow, EventRow, PayloadRow
+from ledger.store.tombs import no_run, tombstone_of
 
 EVENT, PAYLOAD, ACCOUNT = table_of(EventRow), table_of(PayloadRow), table_of(AccountRow)
 PAGE_MAX: Final = 1_000
@@ -69,8 +70,16 @@ def find_run(connection: sa.Connection, name: str) -> int:
     if len(ids) > 1:
         raise InvalidInput(f"{name!r} belongs to several runs: {', '.join(map(str, ids))}")
     if not ids:
-        raise NotFound(f"there is no run {name!r}", hint="runward list shows the newest runs")
+        raise _gone(connection, name, number)
     return int(ids[0])
+
+
+def _gone(connection: sa.Connection, name: str, number: re.Match[str] | None) -> NotFound:
+    """That there is no such run; of one that was pruned, when and why."""
+    by_number = tombstone_of(connection, run_id=int(number[2])) if number else None
+    keys = [name, name.removeprefix(KEY_PREFIX)]
+    found = [stone for key in keys if (stone := tombstone_of(connection, key=key))]
+    return no_run(by_number or next(iter(found), None), name)
 
 
 def _refuse_ambiguous(connection: sa.Connection, name: str) -> None:
@@ -110,7 +119,7 @@ def one(connection: sa.Connection, run_id: int) -> Facts:
     """One run with all its parts. Raises NotFound."""
     found = load_facts(connection, [run_id])
     if run_id not in found:
-        raise NotFound(f"there is no run {run_id}", hint="runward list shows the newest runs")
+        raise no_run(tombstone_of(connection, run_id=run_id), run_id)
     return found[run_id]
 
 
@@ -121,9 +130,13 @@ def list_runs(
     statement = sa.select(RUN).order_by(RUN.c.id.desc()).limit(min(limit, PAGE_MAX))
     if before is not None:
         statement = statement.where(RUN.c.id < before)
-    for term in terms:
-        statement = statement.where(_condition(term))
+    statement = statement.where(matching(terms))
     return [run_record(row) for row in connection.execute(statement)]
+
+
+def matching(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
+    """That a run matches all terms."""
+    return sa.and_(sa.true(), *map(_condition, terms))
 
 
 def _condition(term: Term) -> sa.ColumnElement[bool]:

@@ -154,12 +154,13 @@ def _encoder(column: sa.Column[Any], dialect: sa.Dialect) -> Encode | None:
     process = implementation.bind_processor(dialect)
     if isinstance(implementation, sa.JSON):
         return _json(process)
-    if dialect.name == "sqlite" and process is not None and _is_time(column.type):
+    if dialect.name == "sqlite" and process is not None and is_time(column.type):
         return _time(process)
     return process
 
 
-def _is_time(kind: Any) -> bool:
+def is_time(kind: Any) -> bool:
+    """Whether a column of this type holds times."""
     return isinstance(getattr(kind, "impl", kind), sa.DateTime)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -44,13 +45,26 @@ def seal(
     In a write transaction. Two sealers at once take turns: SQLite has one writer, and on
     PostgreSQL the ledger's row is their lock.
     """
-    lock = ""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(LEDGER.c.id).with_for_update())
-        lock = " FOR NO KEY UPDATE"
+    take_turn(connection)
+    lock = " FOR NO KEY UPDATE" if connection.dialect.name == "postgresql" else ""
     rows = execute(connection, f"{_UNSEALED}{int(limit)}{lock}", rows=True)
     if not rows:
         return None
+    made = seal_heads(connection, ledger, now, rows)
+    sealed = [{"id": run_id, "sealed_seq": seq} for run_id, _, _, seq, _ in rows]
+    Bulk(RUN, ("id",), connection.dialect).update(connection, sealed)
+    return made
+
+
+def take_turn(connection: sa.Connection) -> None:
+    """Be the only sealer until the end of the transaction; before any run is locked."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(LEDGER.c.id).with_for_update())
+
+
+def seal_heads(connection: sa.Connection, ledger: str, now: datetime, rows: Sequence[Any]) -> Seal:
+    """Put these heads under the next seal: run, origin ledger, origin run, seq, hash; in order of
+    run. For whoever has taken their turn."""
     number, previous = _last(connection, ledger)
     root = MerkleTree(
         leaf_hash(origin, run, seq, bytes(head)) for _, origin, run, seq, head in rows
@@ -78,14 +92,11 @@ def seal(
             hash=made.hash,
         )
     )
-    dialect = connection.dialect
     leaves = [
         {"seal": made.number, "run_id": run_id, "seq": seq, "head": bytes(head)}
         for run_id, _, _, seq, head in rows
     ]
-    Bulk(LEAF, ("seal", "run_id"), dialect).insert(connection, leaves)
-    sealed = [{"id": run_id, "sealed_seq": seq} for run_id, _, _, seq, _ in rows]
-    Bulk(RUN, ("id",), dialect).update(connection, sealed)
+    Bulk(LEAF, ("seal", "run_id"), connection.dialect).insert(connection, leaves)
     return made
 
 

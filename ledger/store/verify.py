@@ -21,6 +21,7 @@ from ledger.core.model import EventDraft
 from ledger.store.direct import among, execute, listed, stream
 from ledger.store.fetch import read_time
 from ledger.store.rows import clean_json
+from ledger.store.tombs import STONES, UNREADABLE, Grave, same_time
 from ledger.store.verify_seals import Broken, check_seals
 
 ROWS: Final = 1_000
@@ -37,11 +38,6 @@ EVENTS: Final = (
 )
 PAYLOADS: Final = "SELECT run_id, n, salt, digest, body FROM payload"
 LEAVES: Final = "SELECT run_id, seq, head, seal FROM seal_leaf"
-TOMBSTONES: Final = "SELECT run_id, last_seq, head FROM tombstone"
-
-
-UNREADABLE: Final = (ArithmeticError, AssertionError, AttributeError, TypeError, ValueError)
-"""What values raise that this program cannot have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ class Verified:
     erased: int
     broken: tuple[Broken, ...]
     seals: int = 0
+    pruned: int = 0
 
 
 def verify(
@@ -69,7 +66,9 @@ def verify(
     if run_ids is None:
         seals, faults = check_seals(connection, anchors)
         broken += faults
-    return Verified(check.runs, check.events, check.erased, tuple(broken), seals)
+    return Verified(
+        check.runs, check.events, check.erased, tuple(broken), seals, pruned=check.pruned
+    )
 
 
 class _Ahead:
@@ -125,9 +124,9 @@ class _Check:
         self._events = self._open(EVENTS, "run_id", ", seq", ROWS)
         self._payloads = self._open(PAYLOADS, "run_id", ", n", BODIES)
         self._leaves = self._open(LEAVES, "run_id", ", seal", ROWS)
-        self._tombstones = self._open(TOMBSTONES, "run_id", "", ROWS)
-        self._time: Callable[[Any], datetime] = read_time if self._kind == "sqlite" else _same
-        self.runs = self.events = self.erased = 0
+        self._tombstones = self._open(STONES, "run_id", "", ROWS)
+        self._time: Callable[[Any], datetime] = read_time if self._kind == "sqlite" else same_time
+        self.runs = self.events = self.erased = self.pruned = 0
 
     def all(self) -> list[Broken]:
         """The first fault of each run that has one."""
@@ -151,12 +150,16 @@ class _Check:
 
     def _orphans(self, run_id: int | None) -> list[Broken]:
         """What is left of runs that are gone, and were not pruned."""
-        ends = {row[0]: row for row in self._tombstones.before(run_id)}
         found: dict[int, Broken] = {}
+        stones = {row[0]: row for row in self._tombstones.before(run_id)}
+        ends = {run: Grave(row, self._time) for run, row in stones.items()}
+        self.pruned += len(ends)
         for run, seq, head, _ in self._leaves.before(run_id):
-            _, last, end = ends.get(run, (run, 0, b""))
-            if seq > last or (seq == last and bytes(head) != bytes(end)):
+            if run not in ends:
                 found.setdefault(run, Broken(run, seq, "a seal covers the run, and it is gone"))
+            else:
+                ends[run].leaf(seq, bytes(head))
+        found |= {run: fault for run, grave in ends.items() if (fault := grave.end())}
         for row in self._events.before(run_id):
             found.setdefault(row[0], Broken(row[0], row[1], "the run that it belongs to is gone"))
         for _ in self._payloads.before(run_id):
@@ -172,6 +175,8 @@ class _Check:
             if history.fault is None:
                 sealed = self._next(history, event, sealed)
         self.runs += 1
+        for _ in self._tombstones.of(run_id):
+            history.fail(event_seq, "a tombstone says that it was pruned, and it is there")
         if history.seq != event_seq:
             history.fail(history.seq + 1, "the event is missing")
         for _, seq, _, _ in self._leaves.of(run_id):
@@ -283,10 +288,6 @@ class _Check:
             digests=digests,
             previous=history.previous,
         )
-
-
-def _same(time: datetime) -> datetime:
-    return time
 
 
 def _value(stored: Any) -> Any:

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ledger.core.anchor import Anchor
 from ledger.core.merkle import MerkleTree, leaf_hash, seal_genesis, seal_hash
-from ledger.store.direct import stream
+from ledger.store.direct import execute, stream
 from ledger.store.seals import LEDGER, SEAL
+from ledger.store.tombs import Broken
+
+__all__ = ["Broken", "check_seals"]
 
 ROWS: Final = 1_000
-LEAVES: Final = (
+_LEAVES: Final = (
     "SELECT l.seal, l.run_id, l.seq, l.head, COALESCE(r.origin_ledger, t.origin_ledger), "
     "COALESCE(r.origin_run, t.origin_run) FROM seal_leaf AS l "
     "LEFT JOIN run AS r ON r.id = l.run_id LEFT JOIN tombstone AS t ON t.run_id = l.run_id "
-    "ORDER BY l.seal, l.run_id"
 )
+LEAVES: Final = f"{_LEAVES}ORDER BY l.seal, l.run_id"
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The first thing that does not fit: in a run's history at event `seq`, or (without a run) in
-    a seal."""
-
-    run_id: int | None
-    seq: int
-    why: str
-    seal: int | None = None
+def leaves_of(connection: sa.Connection, seal: int) -> list[Any]:
+    """The leaves of one seal in order: seal, run, seq, head, origin ledger, origin run."""
+    return execute(connection, f"{_LEAVES}WHERE l.seal = {seal:d} ORDER BY l.run_id", rows=True)
 
 
 def check_seals(

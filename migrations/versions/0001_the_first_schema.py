@@ -283,9 +283,18 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("error_code", sa.Text(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("prev_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint(
             "state = 'queued' OR state = 'in_progress' OR state = 'requires_action' OR state = 'cancelling' OR state = 'completed' OR state = 'incomplete' OR state = 'failed' OR state = 'expired' OR state = 'cancelled'",
             name=op.f("ck_tombstone_state"),
@@ -293,6 +302,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_tombstone")),
         sa.UniqueConstraint("key", name=op.f("uq_tombstone_key")),
     )
+    with op.batch_alter_table("tombstone", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_tombstone_created_at"), ["created_at"], unique=False)
+
     op.create_table(
         "worker",
         sa.Column("id", sa.Text(), nullable=False),
@@ -449,6 +461,8 @@ def upgrade() -> None:
         sa.Column(
             "evidence_seen", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
+        sa.Column("pinned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(finished_at IS NOT NULL) = (state IN ('cancelled', 'completed', 'expired', 'failed', 'incomplete'))",
             name=op.f("ck_run_finished_iff_final"),
@@ -704,6 +718,12 @@ def upgrade() -> None:
                 "set_aside",
                 "released",
                 "noted",
+                "pinned",
+                "unpinned",
+                "tagged",
+                "pruned",
+                "erased",
+                "imported",
                 name="kind",
                 native_enum=False,
                 length=32,
@@ -816,7 +836,7 @@ def upgrade() -> None:
             name=op.f("ck_event_from_state"),
         ),
         sa.CheckConstraint(
-            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'notified' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted'",
+            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'notified' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted' OR kind = 'pinned' OR kind = 'unpinned' OR kind = 'tagged' OR kind = 'pruned' OR kind = 'erased' OR kind = 'imported'",
             name=op.f("ck_event_kind"),
         ),
         sa.CheckConstraint(

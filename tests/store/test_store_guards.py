@@ -43,14 +43,7 @@ def test_a_tombstone_lets_the_events_that_it_covers_go(bench: Bench) -> None:
     """Events up to a tombstone's last sequence number can be deleted, later ones and others not."""
     facts, other = bench.completed(), bench.completed()
     run_id, last = facts.run.id, facts.run.event_seq
-    bench.execute(
-        "INSERT INTO tombstone (run_id, key, origin_ledger, origin_run, request_digest, last_seq,"
-        " head, counts, state, actor, reason, pruned_at) VALUES (:run, 'k', 'l', :run, :empty,"
-        " :last, :empty, '{}', 'completed', 'ann', 'old', '2026-01-01 00:00:00')",
-        run=run_id,
-        last=last - 1,
-        empty=b"",
-    )
+    bench.tombstone(run_id, "k", last - 1)
     with bench.store.reading() as connection:
         delete = "DELETE FROM event WHERE run_id = :run AND seq <= :seq"
         assert not refused(connection, delete, run=run_id, seq=last - 1)

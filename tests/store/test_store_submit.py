@@ -59,12 +59,7 @@ def test_a_taken_key_with_another_request_is_a_conflict(bench: Bench) -> None:
 
 def test_the_key_of_a_pruned_run_stays_taken(bench: Bench) -> None:
     """A tombstone keeps its key: the same request does not come to life again."""
-    bench.execute(
-        "INSERT INTO tombstone (run_id, key, origin_ledger, origin_run, request_digest, last_seq,"
-        " head, counts, state, actor, reason, pruned_at) VALUES (77, 'k', 'l', 77, :empty, 3,"
-        " :empty, '{}', 'completed', 'ann', 'old', '2026-01-01 00:00:00')",
-        empty=b"",
-    )
+    bench.tombstone(77, "k", 3)
     result = bench.commit(bench.submission(key="k"))
 
     assert isinstance(result, Rejected)

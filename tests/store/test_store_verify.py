@@ -19,7 +19,7 @@ def tamper(bench: Bench, *statements: str, **values: object) -> None:
     if bench.store.dialect == "postgresql":
         off = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in TABLES]
     else:
-        names = ("event_update", "event_delete", "run_seq", "run_state")
+        names = ("event_update", "event_erased", "event_delete", "run_seq", "run_state")
         off = [f"DROP TRIGGER IF EXISTS runward_{name}" for name in names]
     for statement in off:
         bench.execute(statement)

@@ -76,7 +76,7 @@ def observed(draft: Draft, remote: Remote, seen: Observation, context: Context) 
         return
     if not counted and meaning(seen) in ENDS:
         # What an ended attempt still uses is paid for too.
-        _add_usage(draft, remote.n, seen)
+        count_usage(draft, remote.n, seen)
     _tail(draft, remote, seen, fields)
 
 
@@ -207,7 +207,7 @@ def _judge(
 
 def _settle_link(draft: Draft, remote: Remote, seen: Observation) -> None:
     if FAMILIES[draft.run.provider].chained:
-        _add_usage(draft, remote.n, seen)
+        count_usage(draft, remote.n, seen)
         draft.set_remote(remote.n, settled=True)
 
 
@@ -219,7 +219,7 @@ def _conclude(
     if empty and doubt(draft, remote, fields):
         return
     draft.set_remote(remote.n, settled=True)
-    _add_usage(draft, remote.n, seen)
+    count_usage(draft, remote.n, seen)
     if target == State.completed and family.harvested:
         # It waits for nothing any more but its result: not for its turn, and not for outputs.
         trigger = trigger_towards(draft.run.state, State.in_progress)
@@ -241,7 +241,7 @@ def _conclude(
         flag_empty(draft, remote)
 
 
-def _add_usage(draft: Draft, n: int, seen: Observation) -> None:
+def count_usage(draft: Draft, n: int, seen: Observation) -> None:
     """To the object that used it, and to the run. An attempt's is that of its objects: it is over,
     and must not change, when a cancelled or superseded one reports late."""
     if seen.usage is None:

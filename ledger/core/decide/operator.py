@@ -21,7 +21,7 @@ from ledger.core.decide import calls, finish
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import effects_started, end, restart
 from ledger.core.lifecycle import possible_triggers
-from ledger.core.model import ADOPTED, Change, Facts
+from ledger.core.model import ADOPTED, Change, Facts, Run
 from ledger.core.outcome import ToolDone
 from ledger.core.pacing import Look
 from ledger.core.steps import ASIDE, RECHECK_SECONDS, Context
@@ -84,6 +84,8 @@ def restart_refusal(draft: Draft, effects: Effects) -> NotAllowed | None:
             f"run {run.id} is {run.state} and cannot be restarted",
             hint="only incomplete, failed, expired and cancelled runs can",
         )
+    if run.erased_at is not None:
+        return _erased(run, "its request is gone")
     if draft.attempts[0].cause == ADOPTED:
         return NotAllowed(f"run {run.id} was adopted: its request is not known here")
     if run.policy.forget_request:
@@ -98,6 +100,11 @@ def restart_refusal(draft: Draft, effects: Effects) -> NotAllowed | None:
             "--effects rerun runs them again",
         )
     return None
+
+
+def _erased(run: Run, why: str) -> NotAllowed:
+    when = f"{run.erased_at:%Y-%m-%d %H:%M} UTC"
+    return NotAllowed(f"the contents of run {run.id} were erased {when}: {why}")
 
 
 def answer_call(call_id: str, output: bytes, *, is_error: bool) -> Command:
@@ -134,6 +141,8 @@ def recheck() -> Command:
     """Read the run's newest object at once, also where its verdict is in and nothing is watched."""
 
     def command(draft: Draft) -> None:
+        if draft.run.erased_at is not None:
+            raise _erased(draft.run, "a look would fetch its contents again")
         draft.event(EventKind.noted, detail={"text": "recheck"})
         current = draft.facts.current
         readable = current is not None and current.remote_id and current.kind != RemoteKind.thread

@@ -120,6 +120,8 @@ class RunRow(Table, table=True):
     sealed_seq: int = Field(sa_type=BigId)
     payload_seq: int = Field(sa_type=BigId)
     evidence_seen: int = Field(sa_type=BigId)
+    pinned_at: datetime | None = None
+    erased_at: datetime | None = None
 
 
 class AttemptRow(Table, table=True):

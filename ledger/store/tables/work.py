@@ -169,7 +169,11 @@ class SealLeafRow(Table, table=True):
 
 
 class TombstoneRow(Table, table=True):
-    """One pruned run: its key stays taken, its end stays known."""
+    """One pruned run: its key stays taken, its end stays known.
+
+    With `prev_hash` and `salt` every other column can be held against `head`, the hash of the run's
+    last event, which a seal covers: see store/tombs.py. None of it ever changes.
+    """
 
     __tablename__ = "tombstone"
     run_id: int = Field(sa_type=BigId, primary_key=True)
@@ -181,6 +185,15 @@ class TombstoneRow(Table, table=True):
     head: bytes
     counts: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     state: State = Field(sa_type=words(State, "state"))
+    attempts: int
+    provider: str = Field(sa_type=ANY_LENGTH)
+    model: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    error_code: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    created_at: datetime = Field(index=True)
+    finished_at: datetime
     actor: str = Field(sa_type=ANY_LENGTH)
     reason: str = Field(sa_type=ANY_LENGTH)
     pruned_at: datetime
+    prev_hash: bytes
+    salt: bytes

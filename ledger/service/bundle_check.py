@@ -1,0 +1,164 @@
+"""Checks this bundle: python -I verify.py
+
+Needs Python 3.9 or newer and nothing else; opens no connection. Ends with 0 if everything fits, and
+with 1 after naming the first thing that does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - for Pythons before 3.11
+HASHED = (
+    "kind", "from_state", "trigger", "to_state", "source", "actor", "recorded_at", "remote_at",
+    "remote_at_source", "remote_status", "request_id", "error_code", "attempt", "remote",
+)  # fmt: skip
+TIMES = ("recorded_at", "remote_at")
+
+
+class Broken(Exception):
+    """Something does not fit."""
+
+
+def sha256(data: bytes) -> bytes:
+    """The digest that everything here is made of."""
+    return hashlib.sha256(data).digest()
+
+
+def encode(fields: list[Any]) -> bytes:
+    """Texts, bytes, whole numbers and None, each with its type and length."""
+    made = []
+    for value in fields:
+        if value is None:
+            made.append(b"n")
+        elif isinstance(value, str):
+            text = value.encode("utf-8", "surrogatepass")
+            made.append(b"s%d:%b" % (len(text), text))
+        elif isinstance(value, bytes):
+            made.append(b"b%d:%b" % (len(value), value))
+        else:
+            made.append(b"i%d;" % value)
+    return b"".join(made)
+
+
+def micros(text: str | None) -> int | None:
+    """A time as microseconds since 1970."""
+    if text is None:
+        return None
+    delta = datetime.fromisoformat(text) - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def read(name: str) -> bytes:
+    """One file of the bundle."""
+    try:
+        return (HERE / name).read_bytes()
+    except OSError as error:
+        raise Broken(f"{name} cannot be read") from error
+
+
+def check_files() -> int:
+    """Every file is the one that was packed."""
+    *lines, rest = read("SHA256SUMS").decode().split("\n")
+    if rest or not lines:
+        raise Broken("SHA256SUMS is not the file that was packed")
+    for line in lines:
+        wanted, _, name = line.partition("  ")
+        if sha256(read(name)).hex() != wanted:
+            raise Broken(f"{name} is not the file that was packed")
+    return len(lines)
+
+
+def check_bytes(rows: list[dict[str, Any]]) -> tuple[dict[int, bytes], int]:
+    """Digests of payloads by number, each held against its bytes; how many are erased."""
+    digests, erased = {}, 0
+    for row in rows:
+        digests[row["n"]] = bytes.fromhex(row["digest"])
+        if row["file"] is None:
+            erased += 1
+        elif row["salt"] is not None:
+            salted = bytes.fromhex(row["salt"]) + read(row["file"])
+            if sha256(salted) != digests[row["n"]]:
+                raise Broken(f"{row['file']} is not what was hashed")
+    return digests, erased
+
+
+def check_events(proof: dict[str, Any], digests: dict[int, bytes]) -> dict[int, bytes]:
+    """Recompute the chain; returns the hash of every event by its number."""
+    ledger, run = proof["origin_ledger"], proof["origin_run"]
+    previous = sha256(encode([b"runward", ledger, run]))
+    heads = {}
+    for seq, event in enumerate(json.loads(read("events.json")), 1):
+        if event["seq"] != seq:
+            raise Broken(f"event {seq} is missing")
+        values = [micros(event[n]) if n in TIMES else event[n] for n in HASHED]
+        fields = [ledger, run, seq, *values]
+        for role, n in event["payloads"] or []:
+            if n not in digests:
+                raise Broken(f"event {seq} names payload {n}, which is missing")
+            fields += [role, digests[n]]
+        previous = sha256(b"\x01" + encode([*fields, previous]))
+        if event["hash"] != previous.hex():
+            raise Broken(f"event {seq} was changed")
+        heads[seq] = previous
+    if not heads or previous.hex() != proof["head"]:
+        raise Broken("the history does not end at the head that the proof names")
+    return heads
+
+
+def check_seal(proof: dict[str, Any], heads: dict[int, bytes]) -> str:
+    """Follow the path from the run's leaf to the root, and on to the seal."""
+    seal = proof["seal"]
+    if seal is None:
+        return "no seal covers the run yet"
+    head = heads.get(seal["seq"])
+    if head is None or head.hex() != seal["head"]:
+        raise Broken("the seal covers another event")
+    ledger, run = proof["origin_ledger"], proof["origin_run"]
+    node = sha256(b"\x00" + encode([ledger, run, seal["seq"], head]))
+    for side, other in seal["path"]:
+        both = (node, bytes.fromhex(other)) if side == "right" else (bytes.fromhex(other), node)
+        node = sha256(b"\x01" + both[0] + both[1])
+    if node.hex() != seal["root"]:
+        raise Broken("the run is not under the seal's root")
+    fields = [
+        proof["ledger"], seal["number"], micros(seal["sealed_at"]), seal["leaves"], node,
+        bytes.fromhex(seal["prev_hash"]),
+    ]  # fmt: skip
+    if sha256(b"\x01" + encode(fields)).hex() != seal["hash"]:
+        raise Broken("the seal was changed")
+    return (
+        f"events 1 to {seal['seq']} are under seal {seal['number']} of {seal['sealed_at']}, whose "
+        f"hash is\n{seal['hash']}\nCompare that with an anchor that was kept elsewhere."
+    )
+
+
+def main() -> int:
+    """Check everything, and say what was found."""
+    try:
+        files = check_files()
+        proof = json.loads(read("proof.json"))
+        digests, erased = check_bytes(json.loads(read("payloads.json")))
+        check_bytes(json.loads(read("evidence.json")))
+        heads = check_events(proof, digests)
+        sealed = check_seal(proof, heads)
+    except Broken as error:
+        print(f"BROKEN: {error}")
+        return 1
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        print(f"BROKEN: it cannot be read: {type(error).__name__}: {error}")
+        return 1
+    print(f"run {proof['origin_run']} of ledger {proof['origin_ledger']}: everything fits")
+    print(f"{files} files, {len(heads)} events, {len(digests)} payloads, {erased} of them erased")
+    print(sealed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
