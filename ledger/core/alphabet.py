@@ -174,6 +174,7 @@ class EventKind(StrEnum):
     set_aside = "set_aside"  # too many lives died while they drove it
     released = "released"  # a person lets lives drive it again
     noted = "noted"
+    tagged = "tagged"  # a person set or removed tags
 
 
 class Attention(StrEnum):

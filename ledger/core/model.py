@@ -63,6 +63,7 @@ class Run:
     error_code: str | None = None
     error_origin: ErrorOrigin | None = None
     error_message: str | None = None
+    fingerprint: str | None = None
     usage: Mapping[str, object] | None = None
     calls: int = 0
     call_counts: Mapping[str, int] = field(default_factory=dict)
@@ -71,6 +72,9 @@ class Run:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    took_seconds: float | None = None
+    """From created to finished; None until the run is final."""
+    pinned_at: datetime | None = None
     version: int = 0
     event_seq: int = 0
     head_hash: bytes = b""
@@ -95,7 +99,9 @@ class Attempt:
     ended_at: datetime | None = None
     last_error: int | None = None
     error_code: str | None = None
+    error_origin: ErrorOrigin | None = None
     error_message: str | None = None
+    fingerprint: str | None = None
     base: int | None = None
     not_before: datetime | None = None
 

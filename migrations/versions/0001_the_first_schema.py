@@ -100,6 +100,32 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_batch_committed_at"), ["committed_at"], unique=False)
 
     op.create_table(
+        "fingerprint",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column(
+            "origin",
+            sa.Enum(
+                "remote", "transport", "tool", "ledger", name="origin", native_enum=False, length=32
+            ),
+            nullable=True,
+        ),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("http_status", sa.Integer(), nullable=True),
+        sa.Column("incomplete_reason", sa.Text(), nullable=True),
+        sa.Column("tool", sa.Text(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "first_run", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.CheckConstraint(
+            "origin = 'remote' OR origin = 'transport' OR origin = 'tool' OR origin = 'ledger'",
+            name=op.f("ck_fingerprint_origin"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fingerprint")),
+    )
+    op.create_table(
         "follower",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
@@ -217,6 +243,8 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "state = 'queued' OR state = 'in_progress' OR state = 'requires_action' OR state = 'cancelling' OR state = 'completed' OR state = 'incomplete' OR state = 'failed' OR state = 'expired' OR state = 'cancelled'",
             name=op.f("ck_tombstone_state"),
@@ -346,6 +374,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column(
             "usage",
             sa.JSON(none_as_null=True).with_variant(
@@ -365,6 +394,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("took_seconds", sa.Float(), nullable=True),
+        sa.Column("pinned_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("version", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
             "event_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
@@ -402,16 +433,38 @@ def upgrade() -> None:
             ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
-        sa.UniqueConstraint("key", name=op.f("uq_run_key")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("run", schema=None) as batch_op:
+        batch_op.create_index("ix_run_account_id", ["account_id", "created_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_run_assistant",
+            ["assistant", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("assistant IS NOT NULL"),
+            postgresql_where=sa.text("assistant IS NOT NULL"),
+            postgresql_ops={"assistant": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_attempts",
+            ["attempts", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("attempts > 1"),
+            postgresql_where=sa.text("attempts > 1"),
+        )
         batch_op.create_index(
             "ix_run_attention",
-            ["id"],
+            ["created_at", "id", "needs_attention"],
             unique=False,
             sqlite_where=sa.text("needs_attention IS NOT NULL"),
             postgresql_where=sa.text("needs_attention IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_calls",
+            ["calls", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("calls > 9"),
+            postgresql_where=sa.text("calls > 9"),
         )
         batch_op.create_index(
             "ix_run_class",
@@ -421,7 +474,87 @@ def upgrade() -> None:
             postgresql_where=sa.text("finished_at IS NOT NULL"),
         )
         batch_op.create_index("ix_run_created_at", ["created_at", "id"], unique=False)
-        batch_op.create_index("ix_run_state", ["state", "id"], unique=False)
+        batch_op.create_index(
+            "ix_run_error_code",
+            ["error_code", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+            postgresql_ops={"error_code": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_error_origin",
+            ["error_origin", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_origin IS NOT NULL"),
+            postgresql_where=sa.text("error_origin IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_fingerprint",
+            ["fingerprint", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_ops={"fingerprint": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_finished",
+            ["finished_at", "state", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_kind",
+            ["kind", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("kind IS NOT NULL"),
+            postgresql_where=sa.text("kind IS NOT NULL"),
+            postgresql_ops={"kind": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_message",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_message IS NOT NULL"),
+            postgresql_where=sa.text("error_message IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_model",
+            ["model", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("model IS NOT NULL"),
+            postgresql_where=sa.text("model IS NOT NULL"),
+            postgresql_ops={"model": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_open",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("finished_at IS NULL"),
+            postgresql_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_pinned",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("pinned_at IS NOT NULL"),
+            postgresql_where=sa.text("pinned_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_provider",
+            ["provider", "created_at", "id"],
+            unique=False,
+            postgresql_ops={"provider": "text_pattern_ops"},
+        )
+        batch_op.create_index("ix_run_state", ["state", "created_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_run_took_seconds",
+            ["took_seconds", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("took_seconds IS NOT NULL"),
+            postgresql_where=sa.text("took_seconds IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_run_unsealed",
             ["id"],
@@ -435,6 +568,9 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("serial_key IS NOT NULL AND state = 'queued'"),
             postgresql_where=sa.text("serial_key IS NOT NULL AND state = 'queued'"),
+        )
+        batch_op.create_index(
+            "uq_run_key", ["key"], unique=True, postgresql_ops={"key": "text_pattern_ops"}
         )
 
     op.create_table(
@@ -476,9 +612,27 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.Integer(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
+        sa.Column(
+            "error_origin",
+            sa.Enum(
+                "remote",
+                "transport",
+                "tool",
+                "ledger",
+                name="error_origin",
+                native_enum=False,
+                length=32,
+            ),
+            nullable=True,
+        ),
         sa.Column("error_message", sa.Text(), nullable=True),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column("base", sa.Integer(), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "error_origin = 'remote' OR error_origin = 'transport' OR error_origin = 'tool' OR error_origin = 'ledger'",
+            name=op.f("ck_attempt_error_origin"),
+        ),
         sa.CheckConstraint(
             "outcome = 'queued' OR outcome = 'in_progress' OR outcome = 'requires_action' OR outcome = 'cancelling' OR outcome = 'completed' OR outcome = 'incomplete' OR outcome = 'failed' OR outcome = 'expired' OR outcome = 'cancelled'",
             name=op.f("ck_attempt_outcome"),
@@ -600,6 +754,7 @@ def upgrade() -> None:
                 "set_aside",
                 "released",
                 "noted",
+                "tagged",
                 name="kind",
                 native_enum=False,
                 length=32,
@@ -712,7 +867,7 @@ def upgrade() -> None:
             name=op.f("ck_event_from_state"),
         ),
         sa.CheckConstraint(
-            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'notified' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted'",
+            "kind = 'accepted' OR kind = 'adopted' OR kind = 'create_sending' OR kind = 'create_not_sent' OR kind = 'create_refused' OR kind = 'create_unknown' OR kind = 'create_confirmed' OR kind = 'create_absent' OR kind = 'create_authorised' OR kind = 'observed' OR kind = 'notified' OR kind = 'looked' OR kind = 'trouble' OR kind = 'doubted' OR kind = 'result_stored' OR kind = 'tool_requested' OR kind = 'tool_started' OR kind = 'tool_not_started' OR kind = 'tool_finished' OR kind = 'tool_held' OR kind = 'tool_rerun' OR kind = 'approval_required' OR kind = 'approval_lapsing' OR kind = 'approval_late' OR kind = 'tool_approved' OR kind = 'tool_denied' OR kind = 'outputs_sending' OR kind = 'outputs_submitted' OR kind = 'outputs_unclear' OR kind = 'outputs_confirmed' OR kind = 'cancel_requested' OR kind = 'cancel_sent' OR kind = 'ended' OR kind = 'held' OR kind = 'restarted' OR kind = 'attention' OR kind = 'contradiction' OR kind = 'settled' OR kind = 'resolved' OR kind = 'set_aside' OR kind = 'released' OR kind = 'noted' OR kind = 'tagged'",
             name=op.f("ck_event_kind"),
         ),
         sa.CheckConstraint(
@@ -952,6 +1107,22 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'unknown'"),
             postgresql_where=sa.text("state = 'unknown'"),
         )
+
+    op.create_table(
+        "tag",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column(
+            "value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False
+        ),
+        sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["run.id"], name=op.f("fk_tag_run_id_run"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("name", "value", "run_id", name=op.f("pk_tag")),
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("tag", schema=None) as batch_op:
+        batch_op.create_index("ix_tag_run_id", ["run_id", "name"], unique=False)
 
     op.create_table(
         "tool_call",

@@ -78,7 +78,12 @@ def end(
     number = draft.attempt.number
     kept = draft.keep(last_error) if last_error is not None else None
     draft.set_attempt(
-        outcome=target, ended_at=draft.now, last_error=kept, error_code=code, error_message=message
+        outcome=target,
+        ended_at=draft.now,
+        last_error=kept,
+        error_code=code,
+        error_origin=origin,
+        error_message=message,
     )
     payloads = event.pop("payloads", ())
     if kept is not None:
@@ -89,6 +94,7 @@ def end(
     draft.calm(*PASSING)
     draft.set_run(
         finished_at=draft.now,
+        took_seconds=max(0.0, (draft.now - draft.run.created_at).total_seconds()),
         error_code=code,
         error_origin=origin,
         error_message=message,
@@ -169,6 +175,7 @@ def restart(
     draft.set_run(
         attempts=ended.number + 1,
         finished_at=None,
+        took_seconds=None,
         cancel_requested_at=None,
         needs_attention=None,
         error_code=None,

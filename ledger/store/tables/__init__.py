@@ -10,9 +10,11 @@ from ledger.store.tables.history import (
     AttemptRow,
     EventRow,
     EvidenceRow,
+    FingerprintRow,
     PayloadRow,
     RemoteRow,
     RunRow,
+    TagRow,
     ToolCallRow,
 )
 from ledger.store.tables.notices import (
@@ -48,6 +50,7 @@ __all__ = [
     "DeliveryRow",
     "EventRow",
     "EvidenceRow",
+    "FingerprintRow",
     "FollowerRow",
     "GapRow",
     "LaneRow",
@@ -60,6 +63,7 @@ __all__ = [
     "SealLeafRow",
     "SealRow",
     "Table",
+    "TagRow",
     "TokenRow",
     "TombstoneRow",
     "ToolCallRow",

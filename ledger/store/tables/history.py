@@ -22,7 +22,7 @@ from ledger.core.alphabet import (
     Trigger,
 )
 from ledger.core.lifecycle import FINAL, TRIPLES
-from ledger.store.tables.base import ANY_LENGTH, BigId, Json, Table, run_key, words
+from ledger.store.tables.base import ANY_LENGTH, BYTEWISE, BigId, Json, Table, run_key, words
 
 
 def _listed(states: frozenset[State]) -> str:
@@ -40,6 +40,60 @@ def _triples() -> str:
     return f"({none}) OR ({whole} AND ({legal}))"
 
 
+def _index(name: str, *columns: str, where: str | None = None, prefix: str = "") -> sa.Index:
+    """An index, partial with `where`. PostgreSQL finds the beginnings of texts only in an index of
+    bytes, which `prefix` names the column for."""
+    options: dict[str, Any] = {}
+    if where is not None:
+        options |= {"sqlite_where": sa.text(where), "postgresql_where": sa.text(where)}
+    if prefix:
+        options["postgresql_ops"] = {prefix: "text_pattern_ops"}
+    return sa.Index(name, *columns, **options)
+
+
+def _searched(column: str, *, where: str | None = None, text: bool = True) -> sa.Index:
+    """One value's runs, in the order in which lists show them."""
+    order = (column, "created_at", "id")
+    return _index(f"ix_run_{column}", *order, where=where, prefix=column if text else "")
+
+
+SEARCHED = (
+    _index("ix_run_created_at", "created_at", "id"),
+    _searched("state", text=False),
+    _searched("provider"),
+    _searched("account_id", text=False),
+    *(
+        _searched(column, where=f"{column} IS NOT NULL")
+        for column in ("model", "assistant", "kind", "error_code", "fingerprint")
+    ),
+    _searched("error_origin", where="error_origin IS NOT NULL", text=False),
+    _searched("took_seconds", where="took_seconds IS NOT NULL", text=False),
+    # Most runs need one attempt and few calls: they are not what is looked for by number.
+    _searched("attempts", where="attempts > 1", text=False),
+    _searched("calls", where="calls > 9", text=False),
+    _index("ix_run_message", "created_at", "id", where="error_message IS NOT NULL"),
+    _index("ix_run_pinned", "created_at", "id", where="pinned_at IS NOT NULL"),
+    _index(
+        "ix_run_attention",
+        "created_at",
+        "id",
+        "needs_attention",
+        where="needs_attention IS NOT NULL",
+    ),
+    # Together they answer how things stood at some time.
+    _index("ix_run_open", "created_at", "id", where="finished_at IS NULL"),
+    _index(
+        "ix_run_finished",
+        "finished_at",
+        "state",
+        "created_at",
+        "id",
+        where="finished_at IS NOT NULL",
+    ),
+)
+"""What the query grammar looks for; see store/search.py."""
+
+
 class RunRow(Table, table=True):
     """What was asked, and the verdict."""
 
@@ -48,14 +102,7 @@ class RunRow(Table, table=True):
         sa.CheckConstraint(
             f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_iff_final"
         ),
-        sa.Index("ix_run_state", "state", "id"),
-        sa.Index("ix_run_created_at", "created_at", "id"),
-        sa.Index(
-            "ix_run_attention",
-            "id",
-            sqlite_where=sa.text("needs_attention IS NOT NULL"),
-            postgresql_where=sa.text("needs_attention IS NOT NULL"),
-        ),
+        *SEARCHED,
         sa.Index(
             "ix_run_unsealed",
             "id",
@@ -80,10 +127,11 @@ class RunRow(Table, table=True):
             sqlite_where=sa.text("finished_at IS NOT NULL"),
             postgresql_where=sa.text("finished_at IS NOT NULL"),
         ),
+        sa.Index("uq_run_key", "key", unique=True, postgresql_ops={"key": "text_pattern_ops"}),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
-    key: str = Field(sa_type=ANY_LENGTH, unique=True)
+    key: str = Field(sa_type=ANY_LENGTH)
     origin_ledger: str = Field(sa_type=ANY_LENGTH)
     origin_run: int = Field(sa_type=BigId)
     provider: str = Field(sa_type=ANY_LENGTH)
@@ -106,6 +154,7 @@ class RunRow(Table, table=True):
         default=None, sa_type=words(ErrorOrigin, "error_origin")
     )
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
     usage: dict[str, Any] | None = Field(default=None, sa_type=Json)
     calls: int = Field(default=0, sa_type=BigId)
     call_counts: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
@@ -113,12 +162,45 @@ class RunRow(Table, table=True):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    took_seconds: float | None = None
+    """From created to finished; None until the run is final."""
+    pinned_at: datetime | None = None
     version: int = Field(sa_type=BigId)
     event_seq: int = Field(sa_type=BigId)
     head_hash: bytes
     sealed_seq: int = Field(sa_type=BigId)
     payload_seq: int = Field(sa_type=BigId)
     evidence_seen: int = Field(sa_type=BigId)
+
+
+class TagRow(Table, table=True):
+    """One tag of a run, for finding it; the run has them all as JSON, for reading."""
+
+    __tablename__ = "tag"
+    __table_args__ = (
+        sa.Index("ix_tag_run_id", "run_id", "name"),
+        {"sqlite_with_rowid": False},
+    )
+    name: str = Field(sa_type=ANY_LENGTH, primary_key=True)
+    value: str = Field(sa_type=BYTEWISE, primary_key=True)
+    run_id: int = run_key()
+
+
+class FingerprintRow(Table, table=True):
+    """One way to fail: what its runs have in common."""
+
+    __tablename__ = "fingerprint"
+    id: str = Field(sa_type=ANY_LENGTH, primary_key=True)
+    provider: str = Field(sa_type=ANY_LENGTH)
+    origin: ErrorOrigin | None = Field(default=None, sa_type=words(ErrorOrigin, "origin"))
+    code: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    http_status: int | None = None
+    incomplete_reason: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    tool: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    message: str = Field(sa_type=ANY_LENGTH)
+    """With ids, numbers, quotes, URLs and times masked."""
+    first_seen_at: datetime
+    first_run: int = Field(sa_type=BigId)
 
 
 class AttemptRow(Table, table=True):
@@ -133,7 +215,11 @@ class AttemptRow(Table, table=True):
     ended_at: datetime | None = None
     last_error: int | None = None
     error_code: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    error_origin: ErrorOrigin | None = Field(
+        default=None, sa_type=words(ErrorOrigin, "error_origin")
+    )
     error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
+    fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
     base: int | None = None
     not_before: datetime | None = None
 

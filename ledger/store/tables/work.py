@@ -170,3 +170,6 @@ class TombstoneRow(Table, table=True):
     actor: str = Field(sa_type=ANY_LENGTH)
     reason: str = Field(sa_type=ANY_LENGTH)
     pruned_at: datetime
+    created_at: datetime | None = None
+    """The run's own times."""
+    finished_at: datetime | None = None
