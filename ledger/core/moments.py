@@ -12,7 +12,7 @@ from ledger.errors import InvalidInput
 
 AGE_SECONDS_MAX: Final = 3_000_000_000.0
 TEXT_MAX: Final = 50
-HINT: Final = "write an age (2h, 3 days ago), yesterday, last tuesday, or a date as 2026-03-01T14:00"
+HINT: Final = "write an age (2h, 3 days ago), yesterday, last tuesday or a date (2026-03-01T14:00)"
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 UNITS: Final = {
     "ms": 0.001,

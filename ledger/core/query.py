@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from ledger.core.alphabet import Attention, ErrorOrigin, State
@@ -147,7 +148,9 @@ def _attention(part: Part) -> Term:
     return _vocabulary((*TRUTH, *(str(why) for why in Attention)))(part)
 
 
-def _compared(number: Callable[[str], float], example: str, *, equal: bool) -> Callable[[Part], Term]:
+def _compared(
+    number: Callable[[str], float], example: str, *, equal: bool
+) -> Callable[[Part], Term]:
     """A field that is compared: with > >= < <=, or as a range a..b that includes its ends."""
 
     def read(part: Part) -> Term:
@@ -162,9 +165,7 @@ def _compared(number: Callable[[str], float], example: str, *, equal: bool) -> C
             pairs = [("=", text)]
         else:
             raise _wrong(part, f"say longer or shorter, as in {part.name}:>{example}")
-        bounds = tuple(
-            (sign, _explained(part, lambda given=given: number(given))) for sign, given in pairs
-        )
+        bounds = tuple((sign, _explained(part, partial(number, given))) for sign, given in pairs)
         if dots and bounds[0][1] > bounds[1][1]:
             raise _wrong(part, "the range ends before it begins")
         return Term(name=part.name or "", values=(text,), negated=part.negated, bounds=bounds)

@@ -77,7 +77,7 @@ class Pen:
         self._run = bulk(RunRow, "id")
         self._event, self._payload = bulk(EventRow, "id"), bulk(PayloadRow, "run_id", "n")
         self._watch = bulk(WatchRow, "run_id")
-        self._tag = bulk(TagRow, "name", "value", "run_id")
+        self._tag = bulk(TagRow, "name", "value", "created_at", "run_id")
         self._parts = {
             "attempts": bulk(AttemptRow, "run_id", "number"),
             "remotes": bulk(RemoteRow, "run_id", "n"),
@@ -262,7 +262,10 @@ def _tag_rows(change: Change, fresh: bool, rows: Rows) -> None:
         return
     old, new = set(before.items()), set(run.tags.items())
     for mark, pairs in (("tag-", old - new), ("tag+", new - old)):
-        rows[mark] += [{"name": n, "value": v, "run_id": run.id} for n, v in sorted(pairs)]
+        rows[mark] += [
+            {"name": name, "value": value, "created_at": run.created_at, "run_id": run.id}
+            for name, value in sorted(pairs)
+        ]
 
 
 def _ownership(change: Change, head: Head) -> dict[str, Any]:

@@ -513,13 +513,6 @@ def upgrade() -> None:
             postgresql_ops={"kind": "text_pattern_ops"},
         )
         batch_op.create_index(
-            "ix_run_message",
-            ["created_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("error_message IS NOT NULL"),
-            postgresql_where=sa.text("error_message IS NOT NULL"),
-        )
-        batch_op.create_index(
             "ix_run_model",
             ["model", "created_at", "id"],
             unique=False,
@@ -546,6 +539,13 @@ def upgrade() -> None:
             ["provider", "created_at", "id"],
             unique=False,
             postgresql_ops={"provider": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_said",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_message IS NOT NULL OR fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("error_message IS NOT NULL OR fingerprint IS NOT NULL"),
         )
         batch_op.create_index("ix_run_state", ["state", "created_at", "id"], unique=False)
         batch_op.create_index(
@@ -1114,11 +1114,12 @@ def upgrade() -> None:
         sa.Column(
             "value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False
         ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.ForeignKeyConstraint(
             ["run_id"], ["run.id"], name=op.f("fk_tag_run_id_run"), ondelete="RESTRICT"
         ),
-        sa.PrimaryKeyConstraint("name", "value", "run_id", name=op.f("pk_tag")),
+        sa.PrimaryKeyConstraint("name", "value", "created_at", "run_id", name=op.f("pk_tag")),
         sqlite_with_rowid=False,
     )
     with op.batch_alter_table("tag", schema=None) as batch_op:

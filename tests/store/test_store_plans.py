@@ -15,7 +15,7 @@ from ledger.store import direct
 from ledger.store.claims import claim, owned
 from ledger.store.facts import load_facts
 from ledger.store.following import Place, page_after
-from ledger.store.queries import events_of, find_run, list_runs
+from ledger.store.queries import events_of, find_run
 from ledger.store.tables import Table
 
 TABLES = Table.metadata.tables

@@ -71,7 +71,12 @@ SEARCHED = (
     # Most runs need one attempt and few calls: they are not what is looked for by number.
     _searched("attempts", where="attempts > 1", text=False),
     _searched("calls", where="calls > 9", text=False),
-    _index("ix_run_message", "created_at", "id", where="error_message IS NOT NULL"),
+    _index(
+        "ix_run_said",
+        "created_at",
+        "id",
+        where="error_message IS NOT NULL OR fingerprint IS NOT NULL",
+    ),
     _index("ix_run_pinned", "created_at", "id", where="pinned_at IS NOT NULL"),
     _index(
         "ix_run_attention",
@@ -174,7 +179,10 @@ class RunRow(Table, table=True):
 
 
 class TagRow(Table, table=True):
-    """One tag of a run, for finding it; the run has them all as JSON, for reading."""
+    """One tag of a run, for finding it; the run has them all as JSON, for reading.
+
+    With the time at which the run was created, so that an index has the newest of a value.
+    """
 
     __tablename__ = "tag"
     __table_args__ = (
@@ -183,6 +191,7 @@ class TagRow(Table, table=True):
     )
     name: str = Field(sa_type=ANY_LENGTH, primary_key=True)
     value: str = Field(sa_type=BYTEWISE, primary_key=True)
+    created_at: datetime = Field(primary_key=True)
     run_id: int = run_key()
 
 

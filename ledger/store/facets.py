@@ -1,0 +1,104 @@
+"""How many of the runs that match a query have which value, counted up to a cap."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.core.query import Term
+from ledger.store.facts import RUN
+from ledger.store.finding import plan, some_runs
+from ledger.store.queries import ACCOUNT
+from ledger.store.search import TAGS
+
+RUNS_MAX: Final = 5_000
+VALUES_MAX: Final = 20
+COLUMNS: Final[dict[str, sa.Column[Any]]] = {
+    "status": RUN.c.state,
+    "provider": RUN.c.provider,
+    "model": RUN.c.model,
+    "error_code": RUN.c.error_code,
+    "profile": RUN.c.account_id,
+    "kind": RUN.c.kind,
+}
+TAG: Final = "tag:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """Counts of values by field, the most frequent first.
+
+    `runs` were counted; if `capped`, more may match, and every count is "at least".
+    `others` is how many of the counted runs have a value that is not listed.
+    """
+
+    runs: int
+    capped: bool
+    counts: dict[str, list[tuple[str | None, int]]]
+    others: dict[str, int]
+
+
+def count_facets(connection: sa.Connection, terms: Sequence[Term], by: Sequence[str]) -> Facets:
+    """The counts of these fields: names of COLUMNS, and `tag:NAME`."""
+    search = plan(connection, terms)
+    columns = (RUN.c.id, *COLUMNS.values())
+    runs = some_runs(connection, search, columns, RUNS_MAX).subquery()
+    plain = [name for name in by if name in COLUMNS]
+    combined = Counter(_combined(connection, runs, plain))
+    counts = {name: _of(combined, index) for index, name in enumerate(plain)}
+    if "profile" in counts:
+        counts["profile"] = _profiles(connection, counts["profile"])
+    for name in by:
+        if name not in COLUMNS:
+            counts[name] = _tags(connection, runs, name.removeprefix(TAG))
+    number = combined.total()
+    return _cut(counts, by, runs=number, capped=number >= RUNS_MAX)
+
+
+def _combined(
+    connection: sa.Connection, runs: sa.Subquery, names: Sequence[str]
+) -> dict[tuple[Any, ...], int]:
+    columns = [runs.c[COLUMNS[name].name] for name in names]
+    statement = sa.select(sa.func.count(), *columns).group_by(*columns)
+    return {tuple(values): count for count, *values in connection.execute(statement) if count}
+
+
+def _tags(connection: sa.Connection, runs: sa.Subquery, name: str) -> Counter[Any]:
+    """The values of one tag; a run without it has the value None."""
+    mine = sa.and_(TAGS.c.run_id == runs.c.id, TAGS.c.name == name)
+    statement = (
+        sa.select(TAGS.c.value, sa.func.count())
+        .select_from(runs.outerjoin(TAGS, mine))
+        .group_by(TAGS.c.value)
+    )
+    return Counter(dict(connection.execute(statement).tuples().all()))
+
+
+def _of(combined: Counter[tuple[Any, ...]], index: int) -> Counter[Any]:
+    found: Counter[Any] = Counter()
+    for values, count in combined.items():
+        found[values[index]] += count
+    return found
+
+
+def _profiles(connection: sa.Connection, accounts: Counter[Any]) -> Counter[Any]:
+    names = dict(connection.execute(sa.select(ACCOUNT.c.id, ACCOUNT.c.profile)).tuples().all())
+    found: Counter[Any] = Counter()
+    for account, count in accounts.items():
+        found[names[account]] += count
+    return found
+
+
+def _cut(counts: dict[str, Counter[Any]], by: Sequence[str], *, runs: int, capped: bool) -> Facets:
+    shown, others = {}, {}
+    for name in by:
+        ranked = sorted(counts[name].items(), key=lambda item: (-item[1], str(item[0])))
+        shown[name] = [
+            (None if value is None else str(value), count) for value, count in ranked[:VALUES_MAX]
+        ]
+        others[name] = sum(count for _, count in ranked[VALUES_MAX:])
+    return Facets(runs=runs, capped=capped, counts=shown, others=others)

@@ -1,0 +1,163 @@
+"""Runs that match a query, the newest first, a page at a time.
+
+Planners guess badly which condition is rare. So each condition that has an index is asked, up to a
+cap, for the runs that it leaves: where one leaves few, those are all that is looked at. Otherwise
+runs are walked through in the order of the list, along the index of the rarest value where there is
+one, until the page is full. What is not to be used for finding is hidden from the planner.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ledger.core.model import Run
+from ledger.core.query import Term
+from ledger.store.facts import RUN, RUN_NAMES, RUNS
+from ledger.store.leads import (
+    Condition,
+    Lead,
+    Walk,
+    Window,
+    among_ids,
+    hidden,
+    leads_of,
+    window_of,
+)
+from ledger.store.rows import table_of
+from ledger.store.search import matching
+from ledger.store.tables import TombstoneRow
+
+PAGE_MAX: Final = 1_000
+FEW: Final = 2_000
+"""So many runs are looked at one by one."""
+COUNTED: Final = 100_000
+"""How far two frequent conditions are counted, to tell which is the rarer."""
+TOMBSTONE: Final = table_of(TombstoneRow)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """How to find the runs of a query: among these ids, or along these walks.
+
+    `lead` is the condition that leaves fewest, for whoever needs no order.
+    """
+
+    ids: tuple[int, ...] | None
+    walks: tuple[Walk, ...]
+    lead: Condition
+    rest: Condition
+    window: Window
+
+
+def list_runs(
+    connection: sa.Connection, terms: Sequence[Term], *, limit: int, before: int | None
+) -> list[Run]:
+    """Runs that match all terms, the newest first, after run `before` in that order."""
+    ids = page_of(connection, terms, limit=min(limit, PAGE_MAX), before=before)
+    return runs_of(connection, ids)
+
+
+def runs_of(connection: sa.Connection, ids: Sequence[int]) -> list[Run]:
+    """These runs, in this order."""
+    found = {row[0]: row for row in RUNS.rows(connection, ids)}
+    return [Run(**dict(zip(RUN_NAMES, found[run_id], strict=True))) for run_id in ids]
+
+
+def page_of(
+    connection: sa.Connection, terms: Sequence[Term], *, limit: int, before: int | None = None
+) -> list[int]:
+    """The ids of one page."""
+    search = plan(connection, terms)
+    mark = None if before is None else place_of(connection, before)
+    if before is not None and mark is None:
+        return []
+    if search.ids is not None:
+        walk = Walk()
+        some = among_ids(connection.dialect.name, RUN.c.id, search.ids)
+        found = _page(connection, walk, sa.and_(some, hidden(search.rest)), mark, limit)
+        return [run_id for _, run_id in found]
+    pages = []
+    for walk in search.walks:
+        where = sa.and_(walk.during(search.window), hidden(search.rest))
+        pages.append(_page(connection, walk, where, mark, limit))
+    return [run_id for _, run_id in heapq.merge(*pages, reverse=True)][:limit]
+
+
+def _page(
+    connection: sa.Connection,
+    walk: Walk,
+    where: Condition,
+    mark: tuple[datetime, int] | None,
+    limit: int,
+) -> list[tuple[datetime, int]]:
+    columns = (walk.created_at, walk.run_id)
+    if mark is not None:
+        at = sa.bindparam(None, mark[0], RUN.c.created_at.type)
+        where = sa.and_(where, sa.tuple_(*columns) < sa.tuple_(at, sa.literal(mark[1])))
+    newest = (column.desc() for column in columns)
+    statement = sa.select(*columns).select_from(walk.source).where(walk.where, where)
+    return [(at, n) for at, n in connection.execute(statement.order_by(*newest).limit(limit))]
+
+
+def place_of(connection: sa.Connection, before: int) -> tuple[datetime, int] | None:
+    """Where a run stands in a list, also one that is gone; None where nothing comes after it."""
+    exact = sa.select(RUN.c.created_at).where(RUN.c.id == before)
+    gone = sa.select(TOMBSTONE.c.created_at).where(TOMBSTONE.c.run_id == before)
+    near = sa.select(RUN.c.created_at).where(RUN.c.id < before).order_by(RUN.c.id.desc()).limit(1)
+    for statement in (exact, gone, near):
+        at = connection.execute(statement).scalar()
+        if at is not None:
+            return at, before
+    return None
+
+
+def plan(connection: sa.Connection, terms: Sequence[Term]) -> Search:
+    """How to find the runs that match. Reads some thousand index entries at most."""
+    window, rest = window_of(terms), matching(terms)
+    leads = leads_of(connection, terms)
+    found: set[int] | None = None
+    for lead in leads:
+        ids = connection.execute(lead.ids(window).limit(FEW + 1)).scalars().all()
+        if len(ids) <= FEW:
+            found = set(ids) if found is None else found & set(ids)
+    rarest = _rarest(connection, leads, window) if found is None else None
+    walking = _rarest(connection, [lead for lead in leads if lead.walks], window)
+    return Search(
+        ids=None if found is None else tuple(found),
+        walks=walking.walks if walking else (Walk(),),
+        lead=rarest.where if rarest else sa.true(),
+        rest=rest,
+        window=window,
+    )
+
+
+def _rarest(connection: sa.Connection, leads: Sequence[Lead], window: Window) -> Lead | None:
+    """The lead that leaves fewest."""
+    if len(leads) < 2:
+        return leads[0] if leads else None
+
+    def count(lead: Lead) -> int:
+        some = lead.ids(window).limit(COUNTED).subquery()
+        return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+    # Among those that are all frequent, what most runs have comes last.
+    return min(reversed(leads), key=count)
+
+
+def some_runs(
+    connection: sa.Connection, search: Search, columns: Sequence[Any], limit: int | None
+) -> sa.Select[Any]:
+    """A statement for the runs of a search in no order that can be relied on."""
+    if search.ids is not None:
+        some = among_ids(connection.dialect.name, RUN.c.id, search.ids)
+        return sa.select(*columns).where(some, hidden(search.rest)).limit(limit)
+    statement = sa.select(*columns).where(
+        search.lead, search.window(RUN.c.created_at), hidden(search.rest)
+    )
+    return statement.limit(limit)
