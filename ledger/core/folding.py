@@ -61,26 +61,31 @@ def fold(
             started = started or move.recorded_at
         finished = move.recorded_at if state in FINAL else None
     took = None if finished is None else max(0.0, (finished - created_at).total_seconds())
-    ended = next((a for a in attempts if finished and a.number == number), None)
-    return Past(
+    past = Past(
         state=state,
         attempts=number,
         started_at=started,
         finished_at=finished,
         took_seconds=took,
-        error_code=ended and ended.error_code,
-        error_origin=ended and ended.error_origin,
-        error_message=ended and ended.error_message,
-        fingerprint=ended and ended.fingerprint,
+    )
+    ended = next((a for a in attempts if a.number == number), None)
+    if finished is None or ended is None:
+        return past
+    return evolve(
+        past,
+        error_code=ended.error_code,
+        error_origin=ended.error_origin,
+        error_message=ended.error_message,
+        fingerprint=ended.fingerprint,
     )
 
 
 UNKNOWN: Final = ("calls", "attention", "pinned")
 """What the events do not say."""
-CHANGING: Final = frozenset(
-    ("status", "attempts", "dur", "error_code", "error_origin", "fingerprint", WORDS)
-    + ("finished_since", "finished_until")
-)
+CHANGING: Final = (
+    "status", "attempts", "dur", "error_code", "error_origin", "fingerprint", WORDS,
+    "finished_since", "finished_until",
+)  # fmt: skip
 """What of a run changes with time; all else is as it is now."""
 
 

@@ -27,6 +27,7 @@ from ledger.service.anchoring import judge_anchors, make_anchor
 from ledger.service.dates import read_words
 from ledger.service.handle import Handle
 from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
+from ledger.service.history import History
 from ledger.service.judging import Judge
 from ledger.service.operations import Operations, RunName
 from ledger.service.redacting import Redaction
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Ledger(Submitting, Operations, Reporting):
+class Ledger(Submitting, Operations, Reporting, History):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(
