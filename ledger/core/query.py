@@ -101,10 +101,9 @@ def _field(part: Part) -> str:
         text = "a tag's name has 1 to 64 letters, digits and _.-"
         raise _wrong(part, text, hint="as in tag.team:search")
     near = difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.6)
-    meant = f"did you mean {near[0]}? " if near else ""
     known = ", ".join((*FIELDS, "tag.NAME"))
-    hint = f"{meant}the fields are {known}; a word with a colon stands in quotes"
-    raise _wrong(part, f"there is no field {name!r}", hint=hint)
+    hint = f"did you mean {near[0]}?" if near else "a word with a colon in it stands in quotes"
+    raise _wrong(part, f"there is no field {name!r}; the fields are {known}", hint=hint)
 
 
 def _texts(part: Part) -> Term:

@@ -139,7 +139,9 @@ def _attempts(
 
 def _created(connection: sa.Connection, ids: Sequence[int]) -> dict[int, datetime]:
     some = among_ids(connection.dialect.name, RUN.c.id, ids)
-    return dict(connection.execute(sa.select(RUN.c.id, RUN.c.created_at).where(some)).tuples())
+    return dict(
+        connection.execute(sa.select(RUN.c.id, RUN.c.created_at).where(some)).tuples().all()
+    )
 
 
 def fleet_at(connection: sa.Connection, at: datetime) -> dict[str, int]:

@@ -10,11 +10,9 @@ from ledger.store.tables.history import (
     AttemptRow,
     EventRow,
     EvidenceRow,
-    FingerprintRow,
     PayloadRow,
     RemoteRow,
     RunRow,
-    TagRow,
     ToolCallRow,
 )
 from ledger.store.tables.notices import (
@@ -24,6 +22,7 @@ from ledger.store.tables.notices import (
     OutboxRow,
     ReceiptRow,
 )
+from ledger.store.tables.searched import FingerprintRow, TagRow
 from ledger.store.tables.work import (
     AccountRow,
     ApiLimitRow,
