@@ -100,7 +100,7 @@ def _field(part: Part) -> str:
     if name == "tag" or name.startswith("tag."):
         text = "a tag's name has 1 to 64 letters, digits and _.-"
         raise _wrong(part, text, hint="as in tag.team:search")
-    near = difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.7)
     known = ", ".join((*FIELDS, "tag.NAME"))
     hint = f"did you mean {near[0]}?" if near else "a word with a colon in it stands in quotes"
     raise _wrong(part, f"there is no field {name!r}; the fields are {known}", hint=hint)

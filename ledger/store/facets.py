@@ -63,7 +63,7 @@ def _combined(
     connection: sa.Connection, runs: sa.Subquery, names: Sequence[str]
 ) -> dict[tuple[Any, ...], int]:
     columns = [runs.c[COLUMNS[name].name] for name in names]
-    statement = sa.select(sa.func.count(), *columns).group_by(*columns)
+    statement = sa.select(sa.func.count(), *columns).select_from(runs).group_by(*columns)
     return {tuple(values): count for count, *values in connection.execute(statement) if count}
 
 
@@ -75,7 +75,7 @@ def _tags(connection: sa.Connection, runs: sa.Subquery, name: str) -> Counter[An
         .select_from(runs.outerjoin(TAGS, mine))
         .group_by(TAGS.c.value)
     )
-    return Counter(dict(connection.execute(statement).tuples().all()))
+    return Counter({row[0]: row[1] for row in connection.execute(statement)})
 
 
 def _of(combined: Counter[tuple[Any, ...]], index: int) -> Counter[Any]:
@@ -86,7 +86,9 @@ def _of(combined: Counter[tuple[Any, ...]], index: int) -> Counter[Any]:
 
 
 def _profiles(connection: sa.Connection, accounts: Counter[Any]) -> Counter[Any]:
-    names = dict(connection.execute(sa.select(ACCOUNT.c.id, ACCOUNT.c.profile)).tuples().all())
+    names = {
+        row[0]: row[1] for row in connection.execute(sa.select(ACCOUNT.c.id, ACCOUNT.c.profile))
+    }
     found: Counter[Any] = Counter()
     for account, count in accounts.items():
         found[names[account]] += count

@@ -129,7 +129,9 @@ def _past_group(past: Past, by: str | None, now: object) -> str | None:
 
 def _groups(connection: sa.Connection, ids: Sequence[int], by: str | None) -> dict[int, Any]:
     some = among_ids(connection.dialect.name, RUN.c.id, ids)
-    return dict(connection.execute(sa.select(RUN.c.id, _group(by)).where(some)).tuples().all())
+    return {
+        row[0]: row[1] for row in connection.execute(sa.select(RUN.c.id, _group(by)).where(some))
+    }
 
 
 def _ends(connection: sa.Connection, ids: Sequence[int]) -> dict[tuple[int, int], datetime]:

@@ -87,7 +87,7 @@ def _candidates(
     found: list[tuple[int, datetime]] = []
     for part in parts:
         statement = sa.select(*columns).where(part, there, where).limit(UNDER_WAY_MAX + 1)
-        found += connection.execute(statement).tuples().all()
+        found += [(run_id, created) for run_id, created in connection.execute(statement)]
         if len(found) > UNDER_WAY_MAX:
             raise InvalidInput(
                 f"more than {UNDER_WAY_MAX} runs were under way at {at.isoformat()}",
@@ -139,9 +139,8 @@ def _attempts(
 
 def _created(connection: sa.Connection, ids: Sequence[int]) -> dict[int, datetime]:
     some = among_ids(connection.dialect.name, RUN.c.id, ids)
-    return dict(
-        connection.execute(sa.select(RUN.c.id, RUN.c.created_at).where(some)).tuples().all()
-    )
+    statement = sa.select(RUN.c.id, RUN.c.created_at).where(some)
+    return {row.id: row.created_at for row in connection.execute(statement)}
 
 
 def fleet_at(connection: sa.Connection, at: datetime) -> dict[str, int]:
