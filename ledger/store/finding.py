@@ -20,6 +20,7 @@ from ledger.core.model import Run
 from ledger.core.query import Term
 from ledger.store.facts import RUN, RUN_NAMES, RUNS
 from ledger.store.leads import (
+    EVERYTHING,
     Condition,
     Lead,
     Walk,
@@ -45,12 +46,14 @@ TOMBSTONE: Final = table_of(TombstoneRow)
 class Search:
     """How to find the runs of a query: among these ids, or along these walks.
 
-    `lead` is the condition that leaves fewest, for whoever needs no order.
+    `lead` is the condition that leaves fewest, for whoever needs no order; `ordered` where an
+    index has what it leaves in the order of lists all the same.
     """
 
     ids: tuple[int, ...] | None
     walks: tuple[Walk, ...]
     lead: Condition
+    ordered: bool
     rest: Condition
     window: Window
 
@@ -131,7 +134,8 @@ def plan(connection: sa.Connection, terms: Sequence[Term]) -> Search:
     return Search(
         ids=None if found is None else tuple(found),
         walks=walking.walks if walking else (Walk(),),
-        lead=rarest.where if rarest else sa.true(),
+        lead=rarest.where if rarest else EVERYTHING,
+        ordered=rarest is None or (rarest is walking and _single(rarest)),
         rest=rest,
         window=window,
     )
@@ -150,14 +154,19 @@ def _rarest(connection: sa.Connection, leads: Sequence[Lead], window: Window) ->
     return min(reversed(leads), key=count)
 
 
+def _single(lead: Lead) -> bool:
+    return len(lead.walks) == 1 and not lead.walks[0].tag
+
+
 def some_runs(
     connection: sa.Connection, search: Search, columns: Sequence[Any], limit: int | None
 ) -> sa.Select[Any]:
-    """A statement for the runs of a search in no order that can be relied on."""
+    """A statement for the runs of a search; a limit has the newest where that costs nothing."""
     if search.ids is not None:
         some = among_ids(connection.dialect.name, RUN.c.id, search.ids)
         return sa.select(*columns).where(some, hidden(search.rest)).limit(limit)
-    statement = sa.select(*columns).where(
-        search.lead, search.window(RUN.c.created_at), hidden(search.rest)
-    )
-    return statement.limit(limit)
+    window = search.window(RUN.c.created_at)
+    statement = sa.select(*columns).where(search.lead, window, hidden(search.rest)).limit(limit)
+    if search.ordered and limit is not None:
+        return statement.order_by(RUN.c.created_at.desc(), RUN.c.id.desc())
+    return statement

@@ -19,9 +19,9 @@ from ledger.store.search import (
     TAGS,
     UNTIL,
     ByteOrder,
-    Bytewise,
     accounts_of,
     begins,
+    bytewise,
     one_of,
     positive,
     tagged_runs,
@@ -165,7 +165,7 @@ def _values(
             if found is None:
                 break
             values[found] = None
-            beyond = Bytewise(column, ">", found)
+            beyond = bytewise(column, ">", found)
     return tuple(values) if len(values) <= WALKS_MAX else ()
 
 

@@ -36,7 +36,7 @@ NUMBERS: Final[dict[str, sa.Column[Any]]] = {
     "calls": RUN.c.calls,
 }
 UNTIL: Final = ("until", "finished_until")
-SIGNS: Final = {
+SIGNS: Final[dict[str, Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
@@ -152,20 +152,23 @@ def _truth(name: str, wanted: bool) -> sa.ColumnElement[bool]:
 
 def begins(column: sa.ColumnElement[Any], prefix: str) -> sa.ColumnElement[bool]:
     """That a text begins with a prefix, as an index has it."""
-    return sa.and_(Bytewise(column, ">=", prefix), Bytewise(column, "<", prefix + LAST))
+    return sa.and_(bytewise(column, ">=", prefix), bytewise(column, "<", prefix + LAST))
 
 
-class Bytewise(sa.ColumnElement[bool]):
+def bytewise(column: sa.ColumnElement[Any], sign: str, text: str) -> sa.ColumnElement[bool]:
     """Two texts compared by their bytes: so SQLite does, and so PostgreSQL's indexes are made."""
+    if isinstance(column, sa.Column) and column.table is TAGS:
+        # Its own order is that of bytes, and its index an ordinary one.
+        own: sa.ColumnElement[bool] = SIGNS[sign](column, text)
+        return own
+    value = sa.bindparam(None, text, sa.Text(), unique=True)
+    return Bytewise(column, value, SIGNS[sign], type_=sa.Boolean())
 
-    inherit_cache = False
-    type = sa.Boolean()
 
-    def __init__(self, column: sa.ColumnElement[Any], sign: str, value: str) -> None:
-        self.plain = column.op(sign, is_comparison=True)(value)
-        # A column whose own collation is bytewise has an ordinary index.
-        own = isinstance(column, sa.Column) and column.table is TAGS
-        self.bytewise = self.plain if own else column.op(f"~{sign}~", is_comparison=True)(value)
+class Bytewise(sa.BinaryExpression[bool]):
+    """A comparison that PostgreSQL has an operator of its own for."""
+
+    inherit_cache = True
 
 
 class ByteOrder(sa.ColumnElement[Any]):
@@ -180,12 +183,14 @@ class ByteOrder(sa.ColumnElement[Any]):
 
 @compiles(Bytewise)
 def _bytewise(element: Bytewise, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.plain, **options))
+    return str(compiler.visit_binary(element, **options))
 
 
 @compiles(Bytewise, "postgresql")
 def _bytewise_postgres(element: Bytewise, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.bytewise, **options))
+    sign = next(sign for sign, made in SIGNS.items() if made is element.operator)
+    left, right = (compiler.process(part, **options) for part in (element.left, element.right))
+    return f"{left} ~{sign}~ {right}"
 
 
 @compiles(ByteOrder)

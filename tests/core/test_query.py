@@ -41,7 +41,7 @@ def test_terms_are_read_with_their_negations_and_alternatives() -> None:
     )
     text = (
         "status:failed,expired tag.team:search -model:gpt-5*,o4 attention:true "
-        "\"rate limit\" -timeout can't"
+        '"rate limit" -timeout can\'t'
     )
     assert wanted == parsed(text)
     assert () == parsed("") == parsed("   ")
