@@ -55,7 +55,8 @@ class History:
         """How many of the runs that match have which value, the 20 most frequent of each field.
 
         `by` names status, provider, model, error_code, profile, kind and tag:NAME. At most 5,000
-        runs are counted: with `capped`, each count is "at least". Raises InvalidInput.
+        runs are counted, of 20,000 looked at: with `capped`, each count is "at least". Raises
+        InvalidInput.
         """
         fields = [judge_field(name, FACETS) for name in by]
         if not 1 <= len(fields) <= FACETS_MAX:

@@ -11,11 +11,14 @@ import sqlalchemy as sa
 
 from ledger.core.query import Term
 from ledger.store.facts import RUN
-from ledger.store.finding import plan, some_runs
+from ledger.store.finding import few_runs, plan
+from ledger.store.leads import Condition, among_ids, hidden
 from ledger.store.queries import ACCOUNT
 from ledger.store.search import TAGS
 
 RUNS_MAX: Final = 5_000
+EXAMINED_MAX: Final = 20_000
+"""So many are looked at, where several conditions have to be met and none is rare."""
 VALUES_MAX: Final = 20
 COLUMNS: Final[dict[str, sa.Column[Any]]] = {
     "status": RUN.c.state,
@@ -45,8 +48,16 @@ class Facets:
 def count_facets(connection: sa.Connection, terms: Sequence[Term], by: Sequence[str]) -> Facets:
     """The counts of these fields: names of COLUMNS, and `tag:NAME`."""
     search = plan(connection, terms)
+    examined = 0
+    if search.ids is None:
+        ids = few_runs(search, EXAMINED_MAX).subquery()
+        counted = sa.select(sa.func.count()).select_from(ids)
+        examined = int(connection.execute(counted).scalar_one())
+        some: Condition = RUN.c.id.in_(sa.select(ids.c[0]))
+    else:
+        some = among_ids(connection.dialect.name, RUN.c.id, search.ids)
     columns = (RUN.c.id, *COLUMNS.values())
-    runs = some_runs(connection, search, columns, RUNS_MAX).subquery()
+    runs = sa.select(*columns).where(some, hidden(search.rest)).limit(RUNS_MAX).subquery()
     plain = [name for name in by if name in COLUMNS]
     combined = Counter(_combined(connection, runs, plain))
     counts = {name: _of(combined, index) for index, name in enumerate(plain)}
@@ -56,7 +67,8 @@ def count_facets(connection: sa.Connection, terms: Sequence[Term], by: Sequence[
         if name not in COLUMNS:
             counts[name] = _tags(connection, runs, name.removeprefix(TAG))
     number = combined.total()
-    return _cut(counts, by, runs=number, capped=number >= RUNS_MAX)
+    capped = number >= RUNS_MAX or examined >= EXAMINED_MAX
+    return _cut(counts, by, runs=number, capped=capped)
 
 
 def _combined(

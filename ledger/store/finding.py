@@ -46,14 +46,12 @@ TOMBSTONE: Final = table_of(TombstoneRow)
 class Search:
     """How to find the runs of a query: among these ids, or along these walks.
 
-    `lead` is the condition that leaves fewest, for whoever needs no order; `ordered` where an
-    index has what it leaves in the order of lists all the same.
+    `lead` leaves fewest, for whoever needs no order; None where nothing leads anywhere.
     """
 
     ids: tuple[int, ...] | None
     walks: tuple[Walk, ...]
-    lead: Condition
-    ordered: bool
+    lead: Lead | None
     rest: Condition
     window: Window
 
@@ -129,44 +127,45 @@ def plan(connection: sa.Connection, terms: Sequence[Term]) -> Search:
         ids = connection.execute(lead.ids(window).limit(FEW + 1)).scalars().all()
         if len(ids) <= FEW:
             found = set(ids) if found is None else found & set(ids)
-    rarest = _rarest(connection, leads, window) if found is None else None
-    walking = _rarest(connection, [lead for lead in leads if lead.walks], window)
+    if found is not None:
+        return Search(ids=tuple(found), walks=(), lead=None, rest=rest, window=window)
+    ranked = _ranked(connection, leads, window)
+    walking = [lead for lead in ranked if lead.walks]
     return Search(
-        ids=None if found is None else tuple(found),
-        walks=walking.walks if walking else (Walk(),),
-        lead=rarest.where if rarest else EVERYTHING,
-        ordered=rarest is None or (rarest is walking and _single(rarest)),
+        ids=None,
+        walks=walking[0].walks if walking else (Walk(),),
+        lead=ranked[0] if ranked else None,
         rest=rest,
         window=window,
     )
 
 
-def _rarest(connection: sa.Connection, leads: Sequence[Lead], window: Window) -> Lead | None:
-    """The lead that leaves fewest."""
+def _ranked(connection: sa.Connection, leads: Sequence[Lead], window: Window) -> list[Lead]:
+    """The leads, the one that leaves fewest first."""
     if len(leads) < 2:
-        return leads[0] if leads else None
+        return list(leads)
 
     def count(lead: Lead) -> int:
         some = lead.ids(window).limit(COUNTED).subquery()
         return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
     # Among those that are all frequent, what most runs have comes last.
-    return min(reversed(leads), key=count)
+    return sorted(reversed(leads), key=count)
 
 
-def _single(lead: Lead) -> bool:
-    return len(lead.walks) == 1 and not lead.walks[0].tag
-
-
-def some_runs(
-    connection: sa.Connection, search: Search, columns: Sequence[Any], limit: int | None
-) -> sa.Select[Any]:
-    """A statement for the runs of a search; a limit has the newest where that costs nothing."""
+def all_runs(connection: sa.Connection, search: Search, columns: Sequence[Any]) -> sa.Select[Any]:
+    """A statement for all runs of a search, in no order."""
     if search.ids is not None:
         some = among_ids(connection.dialect.name, RUN.c.id, search.ids)
-        return sa.select(*columns).where(some, hidden(search.rest)).limit(limit)
-    window = search.window(RUN.c.created_at)
-    statement = sa.select(*columns).where(search.lead, window, hidden(search.rest)).limit(limit)
-    if search.ordered and limit is not None:
-        return statement.order_by(RUN.c.created_at.desc(), RUN.c.id.desc())
-    return statement
+        return sa.select(*columns).where(some, hidden(search.rest))
+    lead = search.lead.where if search.lead else EVERYTHING
+    return sa.select(*columns).where(lead, search.window(RUN.c.created_at), hidden(search.rest))
+
+
+def few_runs(search: Search, limit: int) -> sa.Select[Any]:
+    """The ids of so many runs among which those of a search are; of all runs, the newest."""
+    if search.lead is not None:
+        return search.lead.ids(search.window).limit(limit)
+    newest = (RUN.c.created_at.desc(), RUN.c.id.desc())
+    within = search.window(RUN.c.created_at)
+    return sa.select(RUN.c.id).where(within).order_by(*newest).limit(limit)

@@ -14,13 +14,13 @@ from ledger.store.direct import listed
 from ledger.store.facts import RUN
 from ledger.store.search import (
     COLUMNS,
+    LAST,
     NUMBERS,
     TAG_FIELD,
     TAGS,
     UNTIL,
     ByteOrder,
     accounts_of,
-    begins,
     bytewise,
     one_of,
     positive,
@@ -157,15 +157,15 @@ def _values(
     """
     values = dict.fromkeys(term.values)
     for prefix in term.prefixes:
-        beyond: Condition = sa.true()
+        # One lower bound at a time: SQLite goes to the first of two, and reads on from there.
+        low, high = bytewise(column, ">=", prefix), bytewise(column, "<", prefix + LAST)
         while len(values) <= WALKS_MAX:
-            sought = sa.and_(where, begins(column, prefix), beyond)
-            leap = sa.select(column).where(sought).order_by(ByteOrder(column)).limit(1)
+            leap = sa.select(column).where(where, low, high).order_by(ByteOrder(column)).limit(1)
             found = connection.execute(leap).scalar()
             if found is None:
                 break
             values[found] = None
-            beyond = bytewise(column, ">", found)
+            low = bytewise(column, ">", found)
     return tuple(values) if len(values) <= WALKS_MAX else ()
 
 

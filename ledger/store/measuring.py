@@ -13,7 +13,7 @@ from ledger.core.folding import Past
 from ledger.core.measures import Measured
 from ledger.core.query import Term
 from ledger.store.facts import CALL, REMOTE, RUN
-from ledger.store.finding import Search, plan, some_runs
+from ledger.store.finding import Search, all_runs, plan
 from ledger.store.leads import among_ids
 from ledger.store.past import CHUNK, finished_by, under_way
 from ledger.store.queries import ACCOUNT
@@ -40,7 +40,7 @@ def measured(
         RUN.c.id, RUN.c.state, RUN.c.created_at, RUN.c.started_at, RUN.c.finished_at,
         _ended_at(), _group(by),
     )  # fmt: skip
-    statement = some_runs(connection, plan(connection, standing), columns, None)
+    statement = all_runs(connection, plan(connection, standing), columns)
     for run_id, state, created, started, finished, ended, group in _stream(connection, statement):
         yield Measured(
             run_id=run_id,
@@ -68,7 +68,7 @@ def tool_seconds(
     done = [CALL.c.run_id == RUN.c.id, CALL.c.started_at.is_not(None)]
     done.append(CALL.c.finished_at.is_not(None) if at is None else CALL.c.finished_at <= at)
     found: dict[int, float] = defaultdict(float)
-    statement = some_runs(connection, search, columns, None).where(*done)
+    statement = all_runs(connection, search, columns).where(*done)
     for run_id, started, finished in _stream(connection, statement):
         found[run_id] += (finished - started).total_seconds()
     return found
