@@ -50,51 +50,36 @@ def count_facets(connection: sa.Connection, terms: Sequence[Term], by: Sequence[
     search = plan(connection, terms)
     examined = 0
     if search.ids is None:
-        ids = few_runs(search, EXAMINED_MAX).subquery()
-        counted = sa.select(sa.func.count()).select_from(ids)
+        few = few_runs(search, EXAMINED_MAX).subquery()
+        counted = sa.select(sa.func.count()).select_from(few)
         examined = int(connection.execute(counted).scalar_one())
-        some: Condition = RUN.c.id.in_(sa.select(ids.c[0]))
+        some: Condition = RUN.c.id.in_(sa.select(few.c[0]))
     else:
         some = among_ids(connection.dialect.name, RUN.c.id, search.ids)
-    columns = (RUN.c.id, *COLUMNS.values())
-    runs = sa.select(*columns).where(some, hidden(search.rest)).limit(RUNS_MAX).subquery()
     plain = [name for name in by if name in COLUMNS]
-    combined = Counter(_combined(connection, runs, plain))
-    counts = {name: _of(combined, index) for index, name in enumerate(plain)}
+    columns = (RUN.c.id, *(COLUMNS[name] for name in plain))
+    statement = sa.select(*columns).where(some, hidden(search.rest)).limit(RUNS_MAX)
+    runs = list(connection.execute(statement))
+    counts: dict[str, Counter[Any]] = {
+        name: Counter(row[index] for row in runs) for index, name in enumerate(plain, start=1)
+    }
     if "profile" in counts:
         counts["profile"] = _profiles(connection, counts["profile"])
+    ids = [row.id for row in runs]
     for name in by:
         if name not in COLUMNS:
-            counts[name] = _tags(connection, runs, name.removeprefix(TAG))
-    number = combined.total()
-    capped = number >= RUNS_MAX or examined >= EXAMINED_MAX
-    return _cut(counts, by, runs=number, capped=capped)
+            counts[name] = _tags(connection, ids, name.removeprefix(TAG))
+    capped = len(runs) >= RUNS_MAX or examined >= EXAMINED_MAX
+    return _cut(counts, by, runs=len(runs), capped=capped)
 
 
-def _combined(
-    connection: sa.Connection, runs: sa.Subquery, names: Sequence[str]
-) -> dict[tuple[Any, ...], int]:
-    columns = [runs.c[COLUMNS[name].name] for name in names]
-    statement = sa.select(sa.func.count(), *columns).select_from(runs).group_by(*columns)
-    return {tuple(values): count for count, *values in connection.execute(statement) if count}
-
-
-def _tags(connection: sa.Connection, runs: sa.Subquery, name: str) -> Counter[Any]:
+def _tags(connection: sa.Connection, ids: Sequence[int], name: str) -> Counter[Any]:
     """The values of one tag; a run without it has the value None."""
-    mine = sa.and_(TAGS.c.run_id == runs.c.id, TAGS.c.name == name)
-    statement = (
-        sa.select(TAGS.c.value, sa.func.count())
-        .select_from(runs.outerjoin(TAGS, mine))
-        .group_by(TAGS.c.value)
-    )
-    return Counter({row[0]: row[1] for row in connection.execute(statement)})
-
-
-def _of(combined: Counter[tuple[Any, ...]], index: int) -> Counter[Any]:
-    found: Counter[Any] = Counter()
-    for values, count in combined.items():
-        found[values[index]] += count
-    return found
+    some = among_ids(connection.dialect.name, TAGS.c.run_id, ids)
+    statement = sa.select(TAGS.c.value).where(some, TAGS.c.name == name)
+    found = Counter(row.value for row in connection.execute(statement))
+    found[None] = len(ids) - found.total()
+    return +found
 
 
 def _profiles(connection: sa.Connection, accounts: Counter[Any]) -> Counter[Any]:

@@ -39,6 +39,7 @@ FEW: Final = 2_000
 """So many runs are looked at one by one."""
 COUNTED: Final = 100_000
 """How far two frequent conditions are counted, to tell which is the rarer."""
+TIMES: Final = ("since", "until")
 TOMBSTONE: Final = table_of(TombstoneRow)
 
 
@@ -121,6 +122,11 @@ def place_of(connection: sa.Connection, before: int) -> tuple[datetime, int] | N
 def plan(connection: sa.Connection, terms: Sequence[Term]) -> Search:
     """How to find the runs that match. Reads some thousand index entries at most."""
     window, rest = window_of(terms), matching(terms)
+    if any(term.name in TIMES and not term.negated for term in terms):
+        within = sa.select(RUN.c.id).where(window(RUN.c.created_at)).limit(FEW + 1)
+        ids = connection.execute(within).scalars().all()
+        if len(ids) <= FEW:
+            return Search(ids=tuple(ids), walks=(), lead=None, rest=rest, window=window)
     leads = leads_of(connection, terms)
     found: set[int] | None = None
     for lead in leads:
@@ -149,8 +155,7 @@ def _ranked(connection: sa.Connection, leads: Sequence[Lead], window: Window) ->
         some = lead.ids(window).limit(COUNTED).subquery()
         return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
-    # Among those that are all frequent, what most runs have comes last.
-    return sorted(reversed(leads), key=count)
+    return sorted(leads, key=count)
 
 
 def all_runs(connection: sa.Connection, search: Search, columns: Sequence[Any]) -> sa.Select[Any]:

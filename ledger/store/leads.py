@@ -38,7 +38,7 @@ FLAGS: Final[dict[str, Condition]] = {
     WORDS: sa.or_(RUN.c.error_message.is_not(None), RUN.c.fingerprint.is_not(None)),
 }
 """Conditions that have a partial index of their own, which holds all that a term may find."""
-BROAD: Final = ("status", "provider", "profile", "model", "kind")
+BROAD: Final = ("kind", "model", "profile", "provider", "status")
 FINISHED: Final = ("finished_since", "finished_until")
 EVERYTHING: Final = sa.true()
 
@@ -102,10 +102,10 @@ def window_of(terms: Sequence[Term]) -> Window:
 
 
 def leads_of(connection: sa.Connection, terms: Sequence[Term]) -> list[Lead]:
-    """What can be found by the terms, the broadest first; those with a minus, and some others, find
+    """What can be found by the terms, the broadest last; those with a minus, and some others, find
     nothing."""
     wanted = [term for term in terms if not term.negated]
-    wanted.sort(key=lambda term: BROAD.index(term.name) if term.name in BROAD else len(BROAD))
+    wanted.sort(key=lambda term: 1 + BROAD.index(term.name) if term.name in BROAD else 0)
     leads = [lead for term in wanted if (lead := _lead(connection, term)) is not None]
     finished = [positive(term) for term in wanted if term.name in FINISHED]
     if finished:
