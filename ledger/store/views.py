@@ -163,9 +163,19 @@ def drop(connection: sa.Connection) -> None:
 
 def install(connection: sa.Connection) -> None:
     """Make every view anew."""
-    for made in statements(connection.dialect.name).values():
-        for statement in made:
-            connection.exec_driver_sql(statement)
+    for name, made in statements(connection.dialect.name).items():
+        try:
+            with connection.begin_nested():
+                _run(connection, made)
+        except sa.exc.ProgrammingError:
+            # Somebody's own view of that name has other columns, and cannot be replaced.
+            connection.exec_driver_sql(f"DROP VIEW {name}")
+            _run(connection, made)
+
+
+def _run(connection: sa.Connection, made: list[str]) -> None:
+    for statement in made:
+        connection.exec_driver_sql(statement)
 
 
 def missing(connection: sa.Connection) -> list[str]:
