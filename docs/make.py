@@ -5,11 +5,13 @@ from pathlib import Path
 import reliability
 
 from ledger.core import diagram, error_table
+from ledger.store import schema_page
 
 PAGES = {
     "lifecycle.md": diagram.document,
     "errors.md": error_table.document,
     "reliability.md": reliability.document,
+    "schema.md": schema_page.document,
 }
 
 if __name__ == "__main__":

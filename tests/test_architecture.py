@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ledger.core import diagram, error_table
+from ledger.store import schema_page
 
 CHECKOUT = Path(__file__).parents[1]
 MODULES = sorted((CHECKOUT / "ledger").rglob("*.py"))
@@ -76,7 +77,11 @@ def test_starting_loads_nothing_heavy(program: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "document"),
-    [("lifecycle.md", diagram.document), ("errors.md", error_table.document)],
+    [
+        ("lifecycle.md", diagram.document),
+        ("errors.md", error_table.document),
+        ("schema.md", schema_page.document),
+    ],
 )
 def test_pages_are_as_the_program_makes_them(name: str, document: Callable[[], str]) -> None:
     """`make docs` writes them."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.clock import utcnow
 from ledger.simulator import Simulator
 
 ROOT = Path(__file__).parents[1]
@@ -153,6 +154,22 @@ def program(script: str, shell: dict[str, str], folder: Path) -> subprocess.Comp
     path = f"{folder}:{shell['PATH']}"
     ended = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
     return run(["bash", "-ec", ended + script], {**shell, "PATH": path}, folder)
+
+
+def test_every_query_is_one() -> None:
+    """Those of the grammar's own block, and each that a command or an address has, here and in
+    docs."""
+    from ledger.core.query import FIELDS, parse_query
+
+    pages = [README, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))]
+    lines = [line.split("   ")[0] for line in block("queries").splitlines()]
+    queries = [*lines, *re.findall(r"-q '([^']*)'", "\n".join(pages))]
+    named = {term.name for query in queries for term in parse_query(query, now=utcnow())}
+
+    assert 12 < len(queries)
+    assert {"status", "since", "dur", "attempts", "calls", "attention", "words", "key"} <= named
+    fields = README.split("| Field | Takes |")[1].split("\n\n")[0]
+    assert set(FIELDS) == set(re.findall(r"`([a-z_]+)`[,| ]", fields)) & set(FIELDS)
 
 
 def test_every_make_target_exists() -> None:

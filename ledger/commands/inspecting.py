@@ -12,10 +12,17 @@ import typer
 from ledger.clock import utcnow
 from ledger.commands.drawing import draw
 from ledger.commands.opening import named_runs, opened
-from ledger.commands.output import Format, print_one, print_rows, say
+from ledger.commands.output import Format, print_json, print_one, print_rows, say
+from ledger.errors import InvalidInput
 
 Out = Annotated[Format, typer.Option("-o", "--output")]
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Number, key or upstream id.")]
+Query = Annotated[
+    str, typer.Option("-q", "--query", help="As: status:failed tag.team:search since:2h dur:>5m")
+]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", metavar="TIME", help="As things stood then: 2h, a date.")
+]
 LIST_COLUMNS = (
     "id", "key", "status", "provider", "model", "attempts", "error_code", "needs_attention",
     "created_at",
@@ -46,29 +53,72 @@ def register(app: typer.Typer) -> None:
 
 
 def list_runs(
-    query: Annotated[
-        str, typer.Option("-q", "--query", help="As: status:failed tag.team:search since:2h")
-    ] = "",
+    query: Query = "",
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 50,
-    before: Annotated[int | None, typer.Option(help="Continue below this run number.")] = None,
+    before: Annotated[int | None, typer.Option(help="Continue after this run.")] = None,
+    as_of: AsOf = None,
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Not the runs: how many have which value.")
+    ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="With --facets: status, provider, model, error_code, profile, kind, "
+                     "tag:NAME; several with commas."),
+    ] = None,
     fields: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     form: Out = Format.table,
-) -> None:
+) -> None:  # fmt: skip
     """Runs, the newest first."""
     from ledger.service.views import run_summary
 
+    if by is not None and not facets:
+        raise InvalidInput("--by says nothing without --facets")
+    if facets:
+        if as_of is not None or before is not None:
+            raise InvalidInput("--facets counts runs as they are: no --as-of, no --before")
+        _facets(query, by, form)
+        return
     with opened() as ledger:
-        runs = ledger.runs(query, limit=limit, before=before)
-    print_rows([run_summary(run) for run in runs], form=form, columns=LIST_COLUMNS, fields=fields)
-    if len(runs) == limit and form == Format.table:
-        say(f"more: --before {runs[-1].id}")
+        found = (
+            [run_summary(run) for run in ledger.runs(query, limit=limit, before=before)]
+            if as_of is None
+            else ledger.runs_at(as_of, query, limit=limit, before=before)
+        )
+    print_rows(found, form=form, columns=LIST_COLUMNS, fields=fields)
+    if len(found) == limit and form == Format.table:
+        say(f"more: --before {found[-1]['id']}")
+
+
+def _facets(query: str, by: str | None, form: Format) -> None:
+    """Counts, the most frequent value of each field first."""
+    from ledger.service.history import FACETS
+
+    fields = FACETS if by is None else tuple(part.strip() for part in by.split(","))
+    with opened() as ledger:
+        found = ledger.facets(query, by=fields)
+    if form == Format.json:
+        print_json(found)
+        return
+    least = ">=" if found["capped"] and form == Format.table else ""
+    rows = [
+        {"field": name, "value": one["value"] or "-", "runs": f"{least}{one['runs']}"}
+        for name, facet in found["facets"].items()
+        for one in facet["values"]
+    ]
+    print_rows(rows, form=form, columns=("field", "value", "runs"), name="value")
+    if found["capped"]:
+        say(f"{found['runs']} runs were counted, and there may be more: narrow the query")
 
 
 def show(
     runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Number, key, id or -.")],
+    as_of: AsOf = None,
     form: Out = Format.table,
 ) -> None:
     """Everything about runs; -o json holds every field that upstream names."""
+    if as_of is not None:
+        _show_past(runs, as_of, form)
+        return
     with opened() as ledger:
         shown = [ledger.show(name) for name in named_runs(runs)]
     if form == Format.table:
@@ -78,6 +128,17 @@ def show(
         print_one(shown[0], form=form)
     else:
         print_rows(shown, form=form, columns=SHOW_FIRST)
+
+
+def _show_past(runs: list[str], as_of: str, form: Format) -> None:
+    """Runs as they stood, from their events."""
+    with opened() as ledger:
+        shown = [ledger.show_at(name, as_of) for name in named_runs(runs)]
+    if len(shown) == 1:
+        one = shown[0]
+        print_one({k: v for k, v in one.items() if form != Format.table or v}, form=form)
+    else:
+        print_rows(shown, form=form, columns=LIST_COLUMNS)
 
 
 def _show_table(run: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Verbs on runs: wait, result, cancel, restart, recheck, note, adopt."""
+"""Verbs on runs: wait, result, cancel, restart, recheck, note, tag, adopt."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALL_COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     """Hang the commands into the app."""
-    for command in (wait, result, cancel, restart, recheck, note, adopt):
+    for command in (wait, result, cancel, restart, recheck, note, tag, adopt):
         app.command()(command)
 
 
@@ -153,6 +153,25 @@ def note(
 ) -> None:
     """Write a remark into a run's history."""
     each([run], "note", lambda x, name: x.note(name, text), True, False, form)
+
+
+def tag(
+    runs: Runs,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Set; repeatable.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="NAME", help="Take away; repeatable.")
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    form: Out = Format.table,
+) -> None:
+    """Set and remove tags of runs that are there already; the history keeps who did."""
+    from ledger.commands.submit import read_tags
+
+    wanted, gone = read_tags(tags), remove or []
+    each(runs, "tag", lambda x, name: x.tag(name, wanted, remove=gone), yes, dry_run, form)
 
 
 def each(

@@ -121,7 +121,7 @@ def submit(
         "thread_id": thread,
         "instructions": instructions,
         "key": key,
-        "tags": _tags(tag) or None,
+        "tags": read_tags(tag) or None,
         "kind": kind,
         "deadline": deadline,
         "restart": restart,
@@ -199,7 +199,8 @@ def _report(
         )
 
 
-def _tags(given: list[str] | None) -> dict[str, str]:
+def read_tags(given: list[str] | None) -> dict[str, str]:
+    """Tags as they are written on the command line. Raises InvalidInput."""
     tags = {}
     for item in given or []:
         name, equals, value = item.partition("=")

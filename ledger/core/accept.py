@@ -64,6 +64,7 @@ def accept(new: NewRun, *, run_id: int, ledger: str, now: datetime) -> Change:
         policy=new.policy,
         deadline_at=now + timedelta(seconds=new.policy.deadline_seconds),
         created_at=began,
+        imported_at=now if new.past else None,
     )
     cause = "submit" if new.adopt is None and new.past is None else ADOPTED
     first = Attempt(number=1, cause=cause, opened_at=began)

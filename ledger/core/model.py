@@ -72,6 +72,8 @@ class Run:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    took_seconds: float | None = None
+    """From created to finished; None until the run is final."""
     version: int = 0
     event_seq: int = 0
     head_hash: bytes = b""
@@ -80,6 +82,7 @@ class Run:
     evidence_seen: int = 0
     pinned_at: datetime | None = None
     erased_at: datetime | None = None
+    imported_at: datetime | None = None
     """When its contents were destroyed: what upstream still has of them is not fetched again."""
 
     @property
@@ -99,8 +102,8 @@ class Attempt:
     ended_at: datetime | None = None
     last_error: int | None = None
     error_code: str | None = None
-    error_message: str | None = None
     error_origin: ErrorOrigin | None = None
+    error_message: str | None = None
     fingerprint: str | None = None
     base: int | None = None
     not_before: datetime | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from ledger.service.bundle import Bundled
 from ledger.service.cost import SINCE
 from ledger.service.exporting import Exported
 from ledger.service.handlers import TIMEOUT_SECONDS, Handler
+from ledger.service.history import FACETS
 from ledger.service.importing import Imported
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
@@ -142,6 +143,34 @@ class AsyncLedger:
     async def note(self, run: RunName, text: str) -> Run:
         """See Ledger.note."""
         return await asyncio.to_thread(self.sync.note, run, text)
+
+    async def tag(
+        self,
+        run: RunName,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Collection[str] = (),
+    ) -> Run:
+        """See Ledger.tag."""
+        return await asyncio.to_thread(self.sync.tag, run, tags, remove=remove)
+
+    async def facets(self, query: str = "", *, by: Sequence[str] = FACETS) -> dict[str, Any]:
+        """See Ledger.facets."""
+        return await asyncio.to_thread(self.sync.facets, query, by=by)
+
+    async def runs_at(
+        self, as_of: Moment, query: str = "", *, limit: int = 100, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        """See Ledger.runs_at."""
+        return await asyncio.to_thread(self.sync.runs_at, as_of, query, limit=limit, before=before)
+
+    async def show_at(self, run: RunName, as_of: Moment) -> dict[str, Any]:
+        """See Ledger.show_at."""
+        return await asyncio.to_thread(self.sync.show_at, run, as_of)
+
+    async def stats(self, query: str = "", **options: Any) -> dict[str, Any]:
+        """See Ledger.stats."""
+        return await asyncio.to_thread(functools.partial(self.sync.stats, query, **options))
 
     async def result(self, run: RunName) -> str:
         """See Ledger.result."""

@@ -24,8 +24,10 @@ from ledger.errors import (
 )
 from ledger.service.accounts import Credential
 from ledger.service.anchoring import judge_anchors, make_anchor
+from ledger.service.dates import read_words
 from ledger.service.handle import Handle
 from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
+from ledger.service.history import History
 from ledger.service.judging import Judge
 from ledger.service.moving import Moving
 from ledger.service.operations import Operations, RunName
@@ -38,8 +40,9 @@ from ledger.service.tools import Tool, Toolbox
 from ledger.service.views import event_view, next_view, run_whole
 from ledger.service.waiting import Waiter, judge_wait
 from ledger.settings import Settings, load_settings
+from ledger.store.finding import list_runs
 from ledger.store.following import begin as begin_following
-from ledger.store.queries import events_of, find_run, list_runs, one, payloads_of
+from ledger.store.queries import events_of, find_run, one, payloads_of
 from ledger.store.store import Store
 from ledger.store.surroundings import surroundings
 from ledger.store.verify import Verified, verify
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Ledger(Submitting, Operations, Retention, Moving, Reporting):
+class Ledger(Submitting, Operations, Retention, Moving, Reporting, History):
     """One ledger, open for use in one process. Safe for threads; not for forked children."""
 
     def __init__(
@@ -191,10 +194,10 @@ class Ledger(Submitting, Operations, Retention, Moving, Reporting):
         return self.store.read(read)
 
     def runs(self, query: str = "", *, limit: int = 100, before: int | None = None) -> list[Run]:
-        """Runs that match a query, the newest first; `before` continues below that number."""
+        """Runs that match a query, the newest first; `before` continues after that run."""
         before = None if before is None else judge_number("before", before)
         limit = judge_number("limit", limit)
-        terms = parse_query(query, now=utcnow())
+        terms = parse_query(query, now=utcnow(), otherwise=read_words)
         return self.store.read(lambda c: list_runs(c, terms, limit=limit, before=before))
 
     def events(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
 from ledger.core.alphabet import Approval
-from ledger.core.decide import accepting, poison
+from ledger.core.decide import accepting, poison, tagging
 from ledger.core.decide import calls_by_hand as by_hand
 from ledger.core.decide import operator as commands
 from ledger.core.model import Facts, Run
 from ledger.core.policy import parse_effects
+from ledger.core.request import judge_tags
 from ledger.core.restart_plan import RestartPlan, plan_restart
 from ledger.errors import Conflict, InvalidInput, NotAllowed
 from ledger.store.queries import one, payloads_of, remote_holder
@@ -102,6 +104,24 @@ class Operations:
         if not isinstance(text, str) or not text.strip():
             raise InvalidInput("the note is empty")
         return self.command(run, commands.note(text))
+
+    def tag(
+        self,
+        run: RunName,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Collection[str] = (),
+    ) -> Run:
+        """Set tags of a run, and remove others by name; the history has it. Bounds are those of
+        `submit`. Raises InvalidInput."""
+        wanted, gone = judge_tags(tags or {}), frozenset(remove)
+        if isinstance(remove, str) or not all(isinstance(name, str) for name in gone):
+            raise InvalidInput("tags to remove are a list of their names")
+        if not wanted and not gone:
+            raise InvalidInput("name at least one tag to set or to remove")
+        if both := gone & wanted.keys():
+            raise InvalidInput(f"the tag {min(both)!r} cannot be both set and removed")
+        return self.command(run, tagging.tag(wanted, gone))
 
     def recheck(self, run: RunName) -> Run:
         """Have upstream's object read at once, also that of a run which has its verdict.

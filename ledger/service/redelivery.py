@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import utcnow
 from ledger.core.alphabet import OutboxState
 from ledger.core.delivery import TEST_EVENT
-from ledger.core.query import read_moment
+from ledger.core.moments import read_moment
 from ledger.entropy import new_id
 from ledger.errors import InvalidInput, NotFound
 from ledger.providers.outbound import Poster

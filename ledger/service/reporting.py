@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ledger.clock import utcnow
-from ledger.core.query import read_moment
+from ledger.core.moments import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
 from ledger.service.failures import failure_report, failures_report, rules_of

@@ -45,6 +45,15 @@ def run_summary(run: Run) -> dict[str, Any]:
     }
 
 
+NOT_KNOWN = ("needs_attention", "usage", "calls", "deadline_at", "cancel_requested_at")
+"""What no event says of a run as it stood."""
+
+
+def past_summary(run: Run) -> dict[str, Any]:
+    """One line of `list --as-of`, of a run that was under way then."""
+    return {**run_summary(run), **dict.fromkeys(NOT_KNOWN)}
+
+
 def next_view(following: Next, around: Surroundings) -> dict[str, Any]:
     """What happens next, and who holds the run."""
     owner = around.owner

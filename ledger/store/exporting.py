@@ -15,9 +15,10 @@ from ledger.core.export_format import RUN as RUN_LINE
 from ledger.core.query import Term
 from ledger.store.commit import failed
 from ledger.store.facts import RUN
-from ledger.store.queries import ACCOUNT, matching
+from ledger.store.queries import ACCOUNT
 from ledger.store.rows import is_time
 from ledger.store.seals import LEAF
+from ledger.store.search import matching
 from ledger.store.tables import Table
 
 if TYPE_CHECKING:

@@ -58,13 +58,6 @@ def _page(connection: sa.Connection, ids: Sequence[int]) -> dict[int, Facts]:
     }
 
 
-def run_record(row: sa.Row[Any]) -> Run:
-    """One row of `run` as the core's record."""
-    values = dict(row._mapping)
-    values["policy"] = _policy(values["policy"])
-    return Run(**values)
-
-
 def _policy(value: Any) -> Policy:
     """A policy as the driver gives it: text on SQLite, an object on PostgreSQL."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -73,6 +73,8 @@ def _decoder(kind: Any, dialect: sa.Dialect) -> Decode | None:
         return bytes
     if isinstance(getattr(kind, "impl", kind), sa.DateTime) and dialect.name == "sqlite":
         return read_time
+    if isinstance(kind, sa.Float):
+        return None
     process: Decode | None = kind.dialect_impl(dialect).result_processor(dialect, None)
     return process
 

@@ -21,9 +21,9 @@ from ledger.store.lanes import LANE
 from ledger.store.parcels import BadRun, Parcel, Row
 from ledger.store.queries import EVENT
 from ledger.store.records import Decision
-from ledger.store.rows import Bulk
+from ledger.store.rows import Bulk, table_of
 from ledger.store.store import ensure_account
-from ledger.store.tables import Table
+from ledger.store.tables import Table, TagRow
 from ledger.store.tombs import tombstone_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ NOT_FOLLOWED: Final = 0
 """The transaction number of events that came with an import: whoever follows the log of this ledger
 is not told of what happened in another."""
 IDENTITY: Final = ("provider", "base_url", "project", "fingerprint")
-TAG: Final = Table.metadata.tables.get("tag")
+TAG: Final = table_of(TagRow)
 Decide = Callable[[Parcel], Any]
 
 
@@ -222,6 +222,10 @@ def _insert(connection: sa.Connection, rows: dict[str, list[Row]]) -> None:
 
 
 def _insert_tags(connection: sa.Connection, run_id: int, parcel: Parcel) -> None:
-    if TAG is not None and parcel.row["tags"]:
-        rows = [{"name": n, "value": v, "run_id": run_id} for n, v in parcel.row["tags"].items()]
+    row = parcel.row
+    rows = [
+        {"name": name, "value": value, "created_at": row["created_at"], "run_id": run_id}
+        for name, value in row["tags"].items()
+    ]
+    if rows:
         connection.execute(sa.insert(TAG), rows)

@@ -19,7 +19,7 @@ from ledger.clock import monotonic, rest, utcnow
 from ledger.core.alphabet import LifeEventKind
 from ledger.entropy import new_id
 from ledger.errors import SchemaMismatch
-from ledger.store import guards, life_events
+from ledger.store import guards, life_events, views
 from ledger.store.engine import in_words, open_engine, sqlite_path
 from ledger.store.rows import table_of
 from ledger.store.schema import HEAD, Fit, inspect
@@ -60,8 +60,10 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 def _migrate(engine: sa.Engine, before: str | None) -> None:
     with engine.execution_options(write=True).begin() as connection:
+        views.drop(connection)
         command.upgrade(_config(connection=connection), "head")
         guards.install(connection)
+        views.install(connection)
         table = table_of(LedgerRow)
         if connection.execute(sa.select(table)).first() is None:
             row = {"id": new_id(), "created_at": utcnow()}
@@ -95,7 +97,7 @@ def offline_sql(dialect: str) -> str:
     """The statements of an upgrade from nothing, for people who run them by hand."""
     buffer = io.StringIO()
     command.upgrade(_config(output=buffer, dialect=dialect), "head", sql=True)
-    made = guards.statements(dialect)
+    made = guards.statements(dialect) | views.statements(dialect)
     triggers = [f"{statement};" for name in made for statement in made[name]]
     return buffer.getvalue() + "\n" + "\n\n".join(triggers) + "\n"
 

@@ -19,9 +19,9 @@ from ledger.store.direct import among, execute, listed
 from ledger.store.facts import REMOTE, RUN, WATCH
 from ledger.store.heads import lock_heads
 from ledger.store.outbox import OUTBOX
-from ledger.store.queries import matching
 from ledger.store.rows import Bulk, clean_text
 from ledger.store.seals import seal_heads, take_turn
+from ledger.store.search import matching
 from ledger.store.tables import Table
 from ledger.store.tombs import FIELDS, TOMBSTONE
 

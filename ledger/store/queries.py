@@ -5,31 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from ledger.core.alphabet import CallState, Source, State, Trigger
-from ledger.core.model import Facts, Run
-from ledger.core.query import UNSENDABLE, Term
+from ledger.core.model import Facts
+from ledger.core.query import UNSENDABLE
 from ledger.errors import InvalidInput, NotFound
 from ledger.store.direct import among, execute, listed
-from ledger.store.facts import CALL, EVIDENCE, REMOTE, RUN, WATCH, load_facts, run_record
+from ledger.store.facts import CALL, EVIDENCE, REMOTE, RUN, WATCH, load_facts
 from ledger.store.rows import table_of
 from ledger.store.tables import AccountRow, EventRow, PayloadRow
 from ledger.store.tombs import no_run, tombstone_of
 
 EVENT, PAYLOAD, ACCOUNT = table_of(EventRow), table_of(PayloadRow), table_of(AccountRow)
 PAGE_MAX: Final = 1_000
-COLUMNS: Final = {
-    "status": RUN.c.state,
-    "provider": RUN.c.provider,
-    "model": RUN.c.model,
-    "kind": RUN.c.kind,
-    "error_code": RUN.c.error_code,
-    "key": RUN.c.key,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,51 +112,6 @@ def one(connection: sa.Connection, run_id: int) -> Facts:
     if run_id not in found:
         raise no_run(tombstone_of(connection, run_id=run_id), run_id)
     return found[run_id]
-
-
-def list_runs(
-    connection: sa.Connection, terms: Sequence[Term], *, limit: int, before: int | None
-) -> list[Run]:
-    """Runs that match all terms, the newest first, below id `before`."""
-    statement = sa.select(RUN).order_by(RUN.c.id.desc()).limit(min(limit, PAGE_MAX))
-    if before is not None:
-        statement = statement.where(RUN.c.id < before)
-    statement = statement.where(matching(terms))
-    return [run_record(row) for row in connection.execute(statement)]
-
-
-def matching(terms: Sequence[Term]) -> sa.ColumnElement[bool]:
-    """That a run matches all terms."""
-    return sa.and_(sa.true(), *map(_condition, terms))
-
-
-def _condition(term: Term) -> sa.ColumnElement[bool]:
-    condition = _positive(term)
-    # NOT of an unknown is unknown in SQL; for people, a run without a model is not `model:x`.
-    return sa.not_(sa.func.coalesce(condition, sa.false())) if term.negated else condition
-
-
-def _positive(term: Term) -> sa.ColumnElement[bool]:
-    if term.name == "attention":
-        flagged = RUN.c.needs_attention.is_not(None)
-        return flagged if term.values[0] == "true" else sa.not_(flagged)
-    if term.name == "since":
-        assert isinstance(term.value, datetime)
-        return RUN.c.created_at >= term.value
-    if term.name == "words":
-        return RUN.c.error_message.contains(term.values[0], autoescape=True)
-    if term.name.startswith("tag."):
-        tag = RUN.c.tags[term.name.removeprefix("tag.")].as_string()
-        return sa.or_(*(_matches(tag, value) for value in term.values))
-    return sa.or_(*(_matches(COLUMNS[term.name], value) for value in term.values))
-
-
-def _matches(column: Any, value: str) -> sa.ColumnElement[bool]:
-    if isinstance(column.type, sa.Enum):
-        return sa.type_coerce(column, sa.Text) == value
-    if value.endswith("*"):
-        return sa.cast(column, sa.Text).startswith(value[:-1], autoescape=True)
-    return sa.cast(column, sa.Text) == value
 
 
 def events_of(

@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from ledger.errors import SchemaMismatch
-from ledger.store import guards
+from ledger.store import guards, views
 from ledger.store.tables import Table
 
 HEAD = "0001"
@@ -84,5 +84,5 @@ def inspect(engine: sa.Engine) -> SchemaStatus:
             return SchemaStatus(Fit.newer, revision)
         if revision != HEAD:
             return SchemaStatus(Fit.older, revision)
-        gone = tuple(guards.missing(connection))
+        gone = (*guards.missing(connection), *views.missing(connection))
         return SchemaStatus(Fit.damaged if gone else Fit.current, revision, gone)

@@ -36,6 +36,7 @@ from ledger.store.tables import (
     PayloadRow,
     RemoteRow,
     RunRow,
+    TagRow,
     ToolCallRow,
     WatchRow,
 )
@@ -79,6 +80,7 @@ class Pen:
         self._event, self._payload = bulk(EventRow, "id"), bulk(PayloadRow, "run_id", "n")
         self._fingerprint = bulk(FingerprintRow, "id")
         self._watch = bulk(WatchRow, "run_id")
+        self._tag = bulk(TagRow, "name", "value", "created_at", "run_id")
         self._parts = {
             "attempts": bulk(AttemptRow, "run_id", "number"),
             "remotes": bulk(RemoteRow, "run_id", "n"),
@@ -120,6 +122,7 @@ class Pen:
         self._run_row(change, run, head, rows)
         for name, key, fields in PARTS:
             self._part(name, key, fields, change, head is None, rows)
+        _tag_rows(change, head is None, rows)
         if run.policy.forget_request and not change.after.watched:
             # Over for good: nothing will send it again. The digest stays, and the chain with it.
             erased = {"run_id": run.id, "n": REQUEST_PAYLOAD, "salt": None, "body": None}
@@ -242,6 +245,8 @@ class Pen:
         for row in rows["passed"]:
             self._run.update(connection, [row])
         self._run.update(connection, rows["run"])
+        self._tag.delete(connection, rows["tag-"])
+        self._tag.insert(connection, rows["tag+"])
         self._payload.insert(connection, rows["payload"])
         self._payload.update(connection, rows["erased"])
         for name, bulk in self._parts.items():
@@ -254,6 +259,20 @@ class Pen:
         self._watch.insert(connection, rows["watch+"])
         self._watch.update(connection, rows["watch"])
         self._watch.delete(connection, rows["watch-"])
+
+
+def _tag_rows(change: Change, fresh: bool, rows: Rows) -> None:
+    """What has changed in the table by which tags are found."""
+    run = change.after.run
+    before = {} if fresh else change.before.run.tags
+    if run.tags is before:
+        return
+    old, new = set(before.items()), set(run.tags.items())
+    for mark, pairs in (("tag-", old - new), ("tag+", new - old)):
+        rows[mark] += [
+            {"name": name, "value": value, "created_at": run.created_at, "run_id": run.id}
+            for name, value in sorted(pairs)
+        ]
 
 
 def _ownership(change: Change, head: Head) -> dict[str, Any]:

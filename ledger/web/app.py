@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from fastapi import APIRouter, FastAPI
 
 from ledger.service.workers import program_version
-from ledger.web import calls, health, problems, runs
+from ledger.web import calls, health, history, problems, runs
 from ledger.web.gate import Gate, demand_listed
 from ledger.web.service import Service
 
-ROUTERS = (health.router, runs.router, calls.router)
+ROUTERS = (health.router, runs.router, calls.router, history.router)
 
 
 def create_app(service: Service, *, routers: Iterable[APIRouter] = ()) -> FastAPI:

@@ -38,6 +38,8 @@ SIGNED: Final[frozenset[Place]] = frozenset({("POST", PATH)})
 ROLES: Final[dict[Place, Role]] = {
     ("GET", "/metrics"): Role.viewer,
     ("GET", "/api/v1/openapi.json"): Role.viewer,
+    ("GET", "/api/v1/facets"): Role.viewer,
+    ("GET", "/api/v1/stats"): Role.viewer,
     ("GET", "/api/v1/runs"): Role.viewer,
     ("POST", "/api/v1/runs"): Role.operator,
     ("GET", "/api/v1/runs/{run}"): Role.viewer,

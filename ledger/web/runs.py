@@ -68,7 +68,7 @@ def list_runs(
     ] = "",
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
     before: Annotated[
-        int | None, Query(ge=0, le=NUMBER_MAX, description="Continue below this run number.")
+        int | None, Query(ge=0, le=NUMBER_MAX, description="Continue after this run.")
     ] = None,
 ) -> Response:
     """Runs that match a query, the newest first."""

@@ -447,6 +447,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("took_seconds", sa.Float(), nullable=True),
         sa.Column("version", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
             "event_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
@@ -463,6 +464,7 @@ def upgrade() -> None:
         ),
         sa.Column("pinned_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("imported_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(finished_at IS NOT NULL) = (state IN ('cancelled', 'completed', 'expired', 'failed', 'incomplete'))",
             name=op.f("ck_run_finished_iff_final"),
@@ -486,16 +488,38 @@ def upgrade() -> None:
             ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
-        sa.UniqueConstraint("key", name=op.f("uq_run_key")),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("run", schema=None) as batch_op:
+        batch_op.create_index("ix_run_account_id", ["account_id", "created_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_run_assistant",
+            ["assistant", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("assistant IS NOT NULL"),
+            postgresql_where=sa.text("assistant IS NOT NULL"),
+            postgresql_ops={"assistant": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_attempts",
+            ["attempts", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("attempts > 1"),
+            postgresql_where=sa.text("attempts > 1"),
+        )
         batch_op.create_index(
             "ix_run_attention",
-            ["id"],
+            ["created_at", "id", "needs_attention"],
             unique=False,
             sqlite_where=sa.text("needs_attention IS NOT NULL"),
             postgresql_where=sa.text("needs_attention IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_calls",
+            ["calls", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("calls > 9"),
+            postgresql_where=sa.text("calls > 9"),
         )
         batch_op.create_index(
             "ix_run_class",
@@ -505,7 +529,94 @@ def upgrade() -> None:
             postgresql_where=sa.text("finished_at IS NOT NULL"),
         )
         batch_op.create_index("ix_run_created_at", ["created_at", "id"], unique=False)
-        batch_op.create_index("ix_run_state", ["state", "id"], unique=False)
+        batch_op.create_index(
+            "ix_run_error_code",
+            ["error_code", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+            postgresql_ops={"error_code": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_error_origin",
+            ["error_origin", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_origin IS NOT NULL"),
+            postgresql_where=sa.text("error_origin IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_fingerprint",
+            ["fingerprint", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("fingerprint IS NOT NULL"),
+            postgresql_ops={"fingerprint": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_finished",
+            ["finished_at", "state", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_imported",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("imported_at IS NOT NULL"),
+            postgresql_where=sa.text("imported_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_kind",
+            ["kind", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("kind IS NOT NULL"),
+            postgresql_where=sa.text("kind IS NOT NULL"),
+            postgresql_ops={"kind": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_model",
+            ["model", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("model IS NOT NULL"),
+            postgresql_where=sa.text("model IS NOT NULL"),
+            postgresql_ops={"model": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_open",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("finished_at IS NULL"),
+            postgresql_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_pinned",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("pinned_at IS NOT NULL"),
+            postgresql_where=sa.text("pinned_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_provider",
+            ["provider", "created_at", "id"],
+            unique=False,
+            postgresql_ops={"provider": "text_pattern_ops"},
+        )
+        batch_op.create_index(
+            "ix_run_said",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_message IS NOT NULL OR fingerprint IS NOT NULL"),
+            postgresql_where=sa.text("error_message IS NOT NULL OR fingerprint IS NOT NULL"),
+        )
+        batch_op.create_index("ix_run_state", ["state", "created_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_run_took_seconds",
+            ["took_seconds", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("took_seconds IS NOT NULL"),
+            postgresql_where=sa.text("took_seconds IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_run_unsealed",
             ["id"],
@@ -519,6 +630,9 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("serial_key IS NOT NULL AND state = 'queued'"),
             postgresql_where=sa.text("serial_key IS NOT NULL AND state = 'queued'"),
+        )
+        batch_op.create_index(
+            "uq_run_key", ["key"], unique=True, postgresql_ops={"key": "text_pattern_ops"}
         )
 
     op.create_table(
@@ -560,7 +674,6 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.Integer(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
-        sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column(
             "error_origin",
             sa.Enum(
@@ -574,6 +687,7 @@ def upgrade() -> None:
             ),
             nullable=True,
         ),
+        sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column("base", sa.Integer(), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
@@ -1076,6 +1190,23 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'unknown'"),
             postgresql_where=sa.text("state = 'unknown'"),
         )
+
+    op.create_table(
+        "tag",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column(
+            "value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False
+        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("run_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["run.id"], name=op.f("fk_tag_run_id_run"), ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("name", "value", "created_at", "run_id", name=op.f("pk_tag")),
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("tag", schema=None) as batch_op:
+        batch_op.create_index("ix_tag_run_id", ["run_id", "name"], unique=False)
 
     op.create_table(
         "tool_call",

@@ -94,7 +94,7 @@ def test_the_test_signs_and_says_the_answer(runward: CommandLine, hook: Receiver
         (["redeliver"], 2, "by number, or by --endpoint"),
         (["redeliver", "1", "--endpoint", "crm"], 2, "by number, or by --endpoint"),
         (["redeliver", "--endpoint", "crm"], 2, "by number, or by --endpoint"),
-        (["redeliver", "--endpoint", "crm", "--since", "soon"], 2, "not a duration"),
+        (["redeliver", "--endpoint", "crm", "--since", "soon"], 2, "no time that is understood"),
         (["redeliver", "7"], 3, "there is no delivery 7"),
         (["redeliver", "--endpoint", "other", "--since", "2h"], 4, "there is no endpoint 'other'"),
         (["redeliver", "--endpoint", "on:m:f", "--since", "2h"], 2, "the function m:f"),

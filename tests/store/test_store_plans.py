@@ -10,12 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from support import NOW, Bench
 
-from ledger.core.query import parse_query
 from ledger.store import direct
 from ledger.store.claims import claim, owned
 from ledger.store.facts import load_facts
 from ledger.store.following import Place, page_after
-from ledger.store.queries import events_of, find_run, list_runs
+from ledger.store.queries import events_of, find_run
 from ledger.store.tables import Table
 
 TABLES = Table.metadata.tables
@@ -93,25 +92,6 @@ def test_what_a_life_owns_is_found_by_index(filled: Bench) -> None:
     [(_, plan)] = plans(filled, lambda c: owned(c, "other"))
 
     assert "ix_watch_owner_due_at" in plan
-
-
-LISTS = {
-    "": ("run", "pk_run"),
-    "status:failed": ("ix_run_state", "ix_run_state"),
-    "attention:true": ("ix_run_attention", "ix_run_attention"),
-}
-
-
-@pytest.mark.parametrize("query", LISTS)
-def test_lists_are_read_by_index(filled: Bench, query: str) -> None:
-    """The newest runs, those in a state and those with a flag are found without a full sort."""
-    terms = parse_query(query, now=NOW)
-    [(_, plan)] = plans(filled, lambda c: list_runs(c, terms, limit=20, before=10**6))
-    sqlite, postgres = LISTS[query]
-
-    assert (sqlite if filled.store.dialect == "sqlite" else postgres) in plan
-    assert "TEMP B-TREE" not in plan
-    assert "Seq Scan" not in plan
 
 
 def test_one_run_is_read_by_its_keys(filled: Bench) -> None:

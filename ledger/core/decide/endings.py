@@ -98,6 +98,7 @@ def end(
     draft.calm(*PASSING)
     draft.set_run(
         finished_at=draft.now,
+        took_seconds=max(0.0, (draft.now - draft.run.created_at).total_seconds()),
         error_code=code,
         error_origin=origin,
         error_message=message,
@@ -203,6 +204,7 @@ def restart(
     draft.set_run(
         attempts=ended.number + 1,
         finished_at=None,
+        took_seconds=None,
         cancel_requested_at=None,
         needs_attention=None,
         error_code=None,

@@ -67,6 +67,7 @@ def imported(ledger: str, run: int, sha256: str) -> Command:
 
     def command(draft: Draft) -> None:
         detail = {"ledger": ledger, "run": run, "file_sha256": sha256}
+        draft.set_run(imported_at=draft.now)
         draft.event(EventKind.imported, detail=detail)
 
     return command

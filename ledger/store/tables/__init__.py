@@ -10,7 +10,6 @@ from ledger.store.tables.history import (
     AttemptRow,
     EventRow,
     EvidenceRow,
-    FingerprintRow,
     PayloadRow,
     RemoteRow,
     RunRow,
@@ -23,6 +22,7 @@ from ledger.store.tables.notices import (
     OutboxRow,
     ReceiptRow,
 )
+from ledger.store.tables.searched import FingerprintRow, TagRow
 from ledger.store.tables.work import (
     AccountRow,
     ApiLimitRow,
@@ -64,6 +64,7 @@ __all__ = [
     "SealLeafRow",
     "SealRow",
     "Table",
+    "TagRow",
     "TokenRow",
     "TombstoneRow",
     "ToolCallRow",

@@ -12,6 +12,8 @@ from sqlmodel import Field, SQLModel
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 ANY_LENGTH = sa.Text()
+BYTEWISE = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Ordered as SQLite orders texts, so that an index finds the beginnings of them."""
 
 
 def words(members: type[enum.Enum], name: str) -> Any:

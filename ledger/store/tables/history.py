@@ -23,6 +23,7 @@ from ledger.core.alphabet import (
 )
 from ledger.core.lifecycle import FINAL, TRIPLES
 from ledger.store.tables.base import ANY_LENGTH, BigId, Json, Table, run_key, words
+from ledger.store.tables.searched import SEARCHED
 
 
 def _listed(states: frozenset[State]) -> str:
@@ -48,14 +49,7 @@ class RunRow(Table, table=True):
         sa.CheckConstraint(
             f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_iff_final"
         ),
-        sa.Index("ix_run_state", "state", "id"),
-        sa.Index("ix_run_created_at", "created_at", "id"),
-        sa.Index(
-            "ix_run_attention",
-            "id",
-            sqlite_where=sa.text("needs_attention IS NOT NULL"),
-            postgresql_where=sa.text("needs_attention IS NOT NULL"),
-        ),
+        *SEARCHED,
         sa.Index(
             "ix_run_unsealed",
             "id",
@@ -80,10 +74,11 @@ class RunRow(Table, table=True):
             sqlite_where=sa.text("finished_at IS NOT NULL"),
             postgresql_where=sa.text("finished_at IS NOT NULL"),
         ),
+        sa.Index("uq_run_key", "key", unique=True, postgresql_ops={"key": "text_pattern_ops"}),
         {"sqlite_autoincrement": True},
     )
     id: int | None = Field(default=None, sa_type=BigId, primary_key=True)
-    key: str = Field(sa_type=ANY_LENGTH, unique=True)
+    key: str = Field(sa_type=ANY_LENGTH)
     origin_ledger: str = Field(sa_type=ANY_LENGTH)
     origin_run: int = Field(sa_type=BigId)
     provider: str = Field(sa_type=ANY_LENGTH)
@@ -114,6 +109,8 @@ class RunRow(Table, table=True):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    took_seconds: float | None = None
+    """From created to finished; None until the run is final."""
     version: int = Field(sa_type=BigId)
     event_seq: int = Field(sa_type=BigId)
     head_hash: bytes
@@ -122,6 +119,7 @@ class RunRow(Table, table=True):
     evidence_seen: int = Field(sa_type=BigId)
     pinned_at: datetime | None = None
     erased_at: datetime | None = None
+    imported_at: datetime | None = None
 
 
 class AttemptRow(Table, table=True):
@@ -154,30 +152,13 @@ class AttemptRow(Table, table=True):
     ended_at: datetime | None = None
     last_error: int | None = None
     error_code: str | None = Field(default=None, sa_type=ANY_LENGTH)
-    error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
     error_origin: ErrorOrigin | None = Field(
         default=None, sa_type=words(ErrorOrigin, "error_origin")
     )
+    error_message: str | None = Field(default=None, sa_type=ANY_LENGTH)
     fingerprint: str | None = Field(default=None, sa_type=ANY_LENGTH)
     base: int | None = None
     not_before: datetime | None = None
-
-
-class FingerprintRow(Table, table=True):
-    """One kind of failure: what it was made of, and when it was seen first."""
-
-    __tablename__ = "fingerprint"
-    id: str = Field(sa_type=ANY_LENGTH, primary_key=True)
-    provider: str = Field(sa_type=ANY_LENGTH)
-    origin: ErrorOrigin | None = Field(default=None, sa_type=words(ErrorOrigin, "origin"))
-    code: str | None = Field(default=None, sa_type=ANY_LENGTH)
-    http_status: int | None = None
-    incomplete_reason: str | None = Field(default=None, sa_type=ANY_LENGTH)
-    tool: str | None = Field(default=None, sa_type=ANY_LENGTH)
-    message: str | None = Field(default=None, sa_type=ANY_LENGTH)
-    """Masked."""
-    first_seen_at: datetime
-    first_run: int = Field(sa_type=BigId)
 
 
 class RemoteRow(Table, table=True):

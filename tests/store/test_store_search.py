@@ -1,0 +1,250 @@
+"""Queries in SQL: the same runs whichever way they are found, in pages, by no full scan."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from support import NOW, Bench
+from test_store_plans import plans
+
+from ledger.core.query import parse_query
+from ledger.store import finding, leads
+from ledger.store.facets import count_facets
+from ledger.store.facts import RUN
+from ledger.store.finding import list_runs
+from ledger.store.search import matching
+
+RUNS = 600
+STATES = ("completed", "failed", "expired", "in_progress")
+MODELS = ("gpt-5", "gpt-5-mini", "gpt-5%", "o4", None)
+MESSAGES = ("The Server burned down 7", "too many requests", None)
+QUERIES = (
+    "",
+    "status:failed",
+    "status:failed,expired",
+    "-status:completed",
+    "model:gpt-5",
+    "model:gpt-5*",
+    'model:"gpt-5%"*',
+    "model:o4,gpt-5-*",
+    "-model:gpt-5*",
+    "model:nothing",
+    "provider:responses",
+    "profile:default",
+    "profile:d*",
+    "profile:other",
+    "kind:memo",
+    "assistant:asst_1",
+    "error_code:rate_limit*",
+    "error_code:server_error",
+    "error_origin:remote",
+    'fingerprint:"v1:0000000000000001"',
+    "key:job-1*",
+    "key:job-7",
+    "tag.team:search",
+    "tag.team:s*",
+    "-tag.team:search",
+    "tag.team:search tag.env:prod",
+    "tag.none:x",
+    "attention:true",
+    "attention:false",
+    "attention:poison,contradiction",
+    "pinned:true",
+    "-pinned:true",
+    "imported:true",
+    "imported:false",
+    "since:5m",
+    "until:5m",
+    "-since:5m",
+    "finished_since:5m",
+    "finished_since:9m finished_until:3m",
+    "dur:>30",
+    "dur:10s..30s",
+    "attempts:>=2",
+    "attempts:1",
+    "calls:>20",
+    "calls:>=5",
+    "server",
+    '"SERVER BURNED"',
+    "-burned",
+    "masked",
+    "100%",
+    "status:failed model:gpt-5* tag.team:search since:8m",
+    "status:failed error_code:rate_limit* -tag.team:search dur:>10s attempts:>=1",
+)
+
+
+def fill(bench: Bench, count: int = RUNS) -> None:
+    """Runs with values of all sorts, their times out of step with their numbers."""
+    chance = random.Random(1)
+    teams = [{}, {"team": "search"}, {"team": "sales", "env": "prod"}]
+    teams.append({"team": "search", "env": "prod"})
+    given = [
+        bench.submission(
+            key=f"job-{n}",
+            model=chance.choice(MODELS),
+            kind=chance.choice(["memo", None]),
+            assistant=chance.choice(["asst_1", None]),
+            tags=chance.choice(teams),
+        )
+        for n in range(count)
+    ]
+    for start in range(0, count, 200):
+        bench.now = NOW - timedelta(seconds=chance.randrange(700))
+        bench.commit_all(given[start : start + 200])
+    bench.now = NOW
+    rows = [_row(run_id, chance) for run_id in range(1, count + 1)]
+    names = ", ".join(f"{name} = :{name}" for name in rows[0] if name != "id")
+    with bench.store.engine.execution_options(write=True).begin() as connection:
+        for number in (1, 2):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO fingerprint (id, provider, message, first_seen_at, first_run) "
+                    "VALUES (:id, 'responses', 'a masked # message', :at, 1)"
+                ).bindparams(sa.bindparam("at", NOW, RUN.c.created_at.type)),
+                {"id": f"v1:{number:016x}"},
+            )
+        typed = [
+            sa.bindparam(name, type_=RUN.c[name].type) for name in ("finished_at", "pinned_at")
+        ]
+        statement = sa.text(f"UPDATE run SET {names} WHERE id = :id").bindparams(*typed)
+        connection.execute(statement, rows)
+    bench.execute("ANALYZE")
+
+
+def _row(run_id: int, chance: random.Random) -> dict[str, Any]:
+    state = chance.choice(STATES)
+    failed = state in ("failed", "expired")
+    took = None if state == "in_progress" else chance.uniform(0, 60)
+    return {
+        "id": run_id,
+        "state": state,
+        "error_code": chance.choice(["rate_limit_exceeded", "server_error"]) if failed else None,
+        "error_origin": chance.choice(["remote", "tool"]) if failed else None,
+        "error_message": chance.choice(MESSAGES) if failed else None,
+        "fingerprint": chance.choice([f"v1:{1:016x}", f"v1:{2:016x}"]) if failed else None,
+        "attempts": chance.choice([1, 1, 2, 3]),
+        "calls": chance.randrange(40),
+        "needs_attention": chance.choice(["poison", "contradiction", None, None, None]),
+        "pinned_at": chance.choice([NOW, None, None]),
+        "finished_at": None if took is None else NOW - timedelta(seconds=chance.randrange(700)),
+        "took_seconds": took,
+    }
+
+
+@pytest.mark.parametrize("few", [0, 150, 5_000], ids=["walked", "both", "picked"])
+def test_a_query_finds_the_same_runs_whichever_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """By ids that an index leaves, or along an index: what the conditions alone would find."""
+    fill(bench)
+    monkeypatch.setattr(finding, "FEW", few)
+    monkeypatch.setattr(leads, "WALKS_MAX", 3)
+    found: set[int] = set()
+    with bench.store.reading() as connection:
+        for query in QUERIES:
+            terms = parse_query(query, now=NOW)
+            wanted = connection.scalars(
+                sa.select(RUN.c.id)
+                .where(matching(terms))
+                .order_by(RUN.c.created_at.desc(), RUN.c.id.desc())
+            ).all()
+            pages: list[int] = []
+            before = None
+            while page := list_runs(connection, terms, limit=70, before=before):
+                pages += [run.id for run in page]
+                before = page[-1].id
+            assert wanted == pages, query
+            found.add(len(pages))
+    assert 20 < len(found)
+
+
+def test_runs_come_by_the_time_of_their_creation(bench: Bench) -> None:
+    """And the cursor is a run's number all the same, also of one that is not there any more."""
+    fill(bench, 300)
+    bench.now = NOW - timedelta(days=1)
+    old = bench.submit().run.id
+    with bench.store.reading() as connection:
+        runs = list_runs(connection, (), limit=1_000, before=None)
+        assert all((a.created_at, a.id) > (b.created_at, b.id) for a, b in pairwise(runs))
+        assert old == runs[-1].id
+        assert runs[100:150] == list_runs(connection, (), limit=50, before=runs[99].id)
+        assert [] == list_runs(connection, (), limit=50, before=runs[-1].id)
+        assert [] == list_runs(connection, (), limit=50, before=0)
+
+
+def test_a_prefix_is_the_beginning_of_a_text_and_nothing_else(bench: Bench) -> None:
+    """Percent signs, underscores and capitals stand for themselves, on both databases."""
+    for model in ("gpt_5", "gptx5", "GPT_5", "gpt_5é", "gpt%"):
+        bench.submit(model=model)
+
+    def models(query: str) -> set[str | None]:
+        terms = parse_query(query, now=NOW)
+        found = bench.store.read(lambda c: list_runs(c, terms, limit=9, before=None))
+        return {run.model for run in found}
+
+    assert {"gpt_5", "gpt_5é"} == models("model:gpt_*")
+    assert {"gpt%"} == models("model:gpt%*")
+    assert {"GPT_5"} == models("model:G*")
+
+
+def test_what_came_from_another_ledger_is_imported(bench: Bench) -> None:
+    """Its origin is not this ledger."""
+    made = bench.submit()
+
+    def found(query: str) -> list[int]:
+        terms = parse_query(query, now=NOW)
+        return [r.id for r in bench.store.read(lambda c: list_runs(c, terms, limit=9, before=None))]
+
+    assert ([], [made.run.id]) == (found("imported:true"), found("imported:false"))
+    bench.execute("UPDATE ledger SET id = 'another'")
+    assert ([made.run.id], []) == (found("imported:true"), found("-imported:true"))
+
+
+@pytest.mark.parametrize("few", [0, 5_000], ids=["walked", "picked"])
+def test_no_query_reads_the_whole_table(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Every statement of every query goes along an index, or to runs by their number."""
+    fill(bench, 3_000)
+    monkeypatch.setattr(finding, "FEW", few)
+    for query in QUERIES:
+        terms = parse_query(query, now=NOW)
+        for ask in (
+            lambda c, terms=terms: list_runs(c, terms, limit=20, before=1_500),
+            lambda c, terms=terms: count_facets(c, terms, ["status", "model", "tag:team"]),
+        ):
+            for statement, plan in plans(bench, ask):
+                told = f"{query}: {statement}\n{plan}"
+                assert "Seq Scan on run" not in plan, told
+                assert "SCAN run\n" not in plan + "\n", told
+
+
+def test_facets_count_the_runs_that_match(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By value, the most frequent first; beyond the cap, that there are more."""
+    fill(bench)
+    terms = parse_query("status:failed,expired", now=NOW)
+    with bench.store.reading() as connection:
+        runs = list_runs(connection, terms, limit=1_000, before=None)
+        found = count_facets(connection, terms, ["status", "model", "tag:team", "profile"])
+        assert (len(runs), False) == (found.runs, found.capped)
+        for name, value_of in (
+            ("status", lambda run: str(run.state)),
+            ("model", lambda run: run.model),
+            ("tag:team", lambda run: run.tags.get("team")),
+        ):
+            values = [value_of(run) for run in runs]
+            assert {value: values.count(value) for value in values} == dict(found.counts[name])
+            counts = [count for _, count in found.counts[name]]
+            assert sorted(counts, reverse=True) == counts
+        assert [("default", len(runs))] == found.counts["profile"]
+        monkeypatch.setattr("ledger.store.facets.RUNS_MAX", 50)
+        monkeypatch.setattr("ledger.store.facets.VALUES_MAX", 2)
+        few = count_facets(connection, terms, ["model"])
+        assert (50, True, 2) == (few.runs, few.capped, len(few.counts["model"]))
+        assert 50 == few.others["model"] + sum(count for _, count in few.counts["model"])
