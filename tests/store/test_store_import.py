@@ -321,6 +321,7 @@ def test_a_broken_run_is_refused_and_named(
 
     assert (1, 1) == (done.runs, len({refused.what for refused in done.refused} - LINES)), done
     assert done.refused[0].what.startswith("run 1 ")
+    assert how != "actor" or "event 1 was changed" == done.refused[0].why
     assert "changed" in done.problems[0]
     assert 2 == other.scalar("SELECT count(*) FROM run")
     assert_whole(other)
