@@ -51,6 +51,13 @@ class RunRow(Table, table=True):
         sa.Index("ix_run_state", "state", "id"),
         sa.Index("ix_run_created_at", "created_at", "id"),
         sa.Index(
+            "ix_run_finished_at",
+            "finished_at",
+            "id",
+            sqlite_where=sa.text("finished_at IS NOT NULL"),
+            postgresql_where=sa.text("finished_at IS NOT NULL"),
+        ),
+        sa.Index(
             "ix_run_attention",
             "id",
             sqlite_where=sa.text("needs_attention IS NOT NULL"),
