@@ -284,6 +284,8 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("pruned_at", sa.DateTime(timezone=True), nullable=False),
@@ -493,8 +495,8 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_run_created_at", ["created_at", "id"], unique=False)
         batch_op.create_index(
-            "ix_run_finished_at",
-            ["finished_at", "id"],
+            "ix_run_finished",
+            ["finished_at", "state", "created_at", "id"],
             unique=False,
             sqlite_where=sa.text("finished_at IS NOT NULL"),
             postgresql_where=sa.text("finished_at IS NOT NULL"),

@@ -51,8 +51,10 @@ class RunRow(Table, table=True):
         sa.Index("ix_run_state", "state", "id"),
         sa.Index("ix_run_created_at", "created_at", "id"),
         sa.Index(
-            "ix_run_finished_at",
+            "ix_run_finished",
             "finished_at",
+            "state",
+            "created_at",
             "id",
             sqlite_where=sa.text("finished_at IS NOT NULL"),
             postgresql_where=sa.text("finished_at IS NOT NULL"),

@@ -183,6 +183,9 @@ class TombstoneRow(Table, table=True):
     head: bytes
     counts: dict[str, Any] = Field(default_factory=dict, sa_type=Json)
     state: State = Field(sa_type=words(State, "state"))
+    created_at: datetime | None = None
+    """The run's own times."""
+    finished_at: datetime | None = None
     actor: str = Field(sa_type=ANY_LENGTH)
     reason: str = Field(sa_type=ANY_LENGTH)
     pruned_at: datetime

@@ -1,0 +1,221 @@
+"""Reading one window for a report: few statements, columns and no records of the core.
+
+Runs count for a window that were created in it, ended in it, or were open in it. Of those created
+earlier and finished later, the ones of the LOOKBACK days before are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+
+from ledger.core.alphabet import EventKind
+from ledger.core.lifecycle import FINAL
+from ledger.core.postmortem import material
+from ledger.core.postmortem.material import Before, Material, Span
+from ledger.core.query import Term
+from ledger.store.deliveries import DELIVERY
+from ledger.store.facts import ATTEMPT, CALL, REMOTE, RUN
+from ledger.store.gaps import GAP
+from ledger.store.limits import MINUTES
+from ledger.store.lives import WORKER
+from ledger.store.queries import ACCOUNT, EVENT
+from ledger.store.rows import table_of
+from ledger.store.search import matching
+from ledger.store.tables import FingerprintRow, LedgerRow, LifeEventRow, TombstoneRow
+
+FINGERPRINT, LIFE_EVENT = table_of(FingerprintRow), table_of(LifeEventRow)
+LEDGER, TOMBSTONE = table_of(LedgerRow), table_of(TombstoneRow)
+LOOKBACK: Final = timedelta(days=2)
+TOLD: Final = (
+    EventKind.restarted,
+    EventKind.contradiction,
+    EventKind.attention,
+    EventKind.set_aside,
+    EventKind.released,
+    EventKind.held,
+    EventKind.noted,
+    EventKind.resolved,
+    EventKind.create_unknown,
+    EventKind.tool_rerun,
+)
+"""Kinds of events that a report tells of, besides those that end an attempt."""
+EVENTS_MAX: Final = 5_000
+"""So many events of lives, and so many lives, are read at most."""
+R = TypeVar("R")
+
+
+class Reader:
+    """Reads the rows that belong to the runs of one window."""
+
+    def __init__(
+        self, connection: sa.Connection, span: Span, as_of: datetime, terms: Sequence[Term]
+    ) -> None:
+        self._connection, self._span, self._as_of = connection, span, as_of
+        self._terms = terms
+        self._chosen = _chosen(span, terms).cte("chosen").prefix_with("MATERIALIZED")
+
+    def rows(self, kind: type[R], table: sa.Table, *where: sa.ColumnElement[bool]) -> list[R]:
+        """Rows of one table that belong to the runs."""
+        made: Any = kind
+        own = table.c.id if table is RUN else table.c.run_id
+        statement = (
+            sa.select(*(table.c[name] for name in made._fields))
+            .select_from(self._chosen.join(table, own == self._chosen.c.id))
+            .where(*where)
+            .order_by(*table.primary_key.columns)
+        )
+        return [made._make(row) for row in self._connection.execute(statement)]
+
+    def within(
+        self, kind: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Sequence[Any]
+    ) -> list[R]:
+        """Rows of a table that knows no runs."""
+        made: Any = kind
+        columns = [table.c[name] for name in made._fields]
+        statement = sa.select(*columns).where(*where).order_by(*order).limit(EVENTS_MAX)
+        return [made._make(row) for row in self._connection.execute(statement)]
+
+    def minutes(self, span: Span) -> list[material.MinuteRow]:
+        """What was seen of limits, minute by minute."""
+        since = span.since.replace(second=0, microsecond=0)
+        columns = [MINUTES.c[name] for name in material.MinuteRow._fields]
+        statement = (
+            sa.select(*columns)
+            .where(MINUTES.c.minute >= since, MINUTES.c.minute < span.until)
+            .order_by(MINUTES.c.minute, MINUTES.c.account_id)
+        )
+        return [material.MinuteRow._make(row) for row in self._connection.execute(statement)]
+
+    def before(self, name: str, span: Span) -> Before:
+        """What is read of a window to compare with."""
+        where = sa.and_(
+            RUN.c.finished_at >= span.since, RUN.c.finished_at < span.until, matching(self._terms)
+        )
+        columns = [RUN.c[column] for column in material.EndRow._fields]
+        ends = self._connection.execute(sa.select(*columns).where(where).order_by(RUN.c.id))
+        sums = (REMOTE.c.tokens_in, REMOTE.c.tokens_cached, REMOTE.c.tokens_out)
+        spent = (
+            sa.select(RUN.c.model, *(sa.func.coalesce(sa.func.sum(column), 0) for column in sums))
+            .join_from(RUN, REMOTE, REMOTE.c.run_id == RUN.c.id)
+            .where(where)
+            .group_by(RUN.c.model)
+            .order_by(RUN.c.model)
+        )
+        return Before(
+            name=name,
+            span=span,
+            ends=[material.EndRow._make(row) for row in ends],
+            spent=[
+                material.SpentRow(row[0], *(int(n) for n in row[1:]))
+                for row in self._connection.execute(spent)
+            ],
+        )
+
+
+def read_window(
+    connection: sa.Connection,
+    span: Span,
+    as_of: datetime,
+    terms: Sequence[Term],
+    *,
+    query: str,
+    schema: str,
+    before: Sequence[tuple[str, Span]] = (),
+) -> Material:
+    """All that a report on a window is made of."""
+    reader = Reader(connection, span, as_of, terms)
+    ledger = connection.execute(sa.select(LEDGER.c.id, LEDGER.c.created_at)).one()
+    found = Material(
+        ledger_id=ledger.id,
+        ledger_since=ledger.created_at,
+        schema=schema,
+        span=span,
+        as_of=as_of,
+        query=query,
+        accounts=_accounts(connection),
+        runs=reader.rows(material.RunRow, RUN),
+        attempts=reader.rows(material.AttemptRow, ATTEMPT),
+        remotes=reader.rows(material.RemoteRow, REMOTE),
+        calls=reader.rows(material.CallRow, CALL),
+        events=reader.rows(
+            material.EventRow,
+            EVENT,
+            sa.or_(EVENT.c.to_state.in_(sorted(FINAL)), EVENT.c.kind.in_(TOLD)),
+        ),
+        deliveries=reader.rows(material.DeliveryRow, DELIVERY),
+        before=[reader.before(name, past) for name, past in before],
+        pruned=_pruned(connection, span),
+    )
+    _surroundings(reader, found)
+    found.fingerprints = _fingerprints(connection, found)
+    return found
+
+
+def _surroundings(reader: Reader, found: Material) -> None:
+    """What happened around the runs, in the window and, of lives, until now."""
+    span = found.span
+    found.gaps = reader.within(
+        material.GapRow,
+        GAP,
+        GAP.c.since < span.until,
+        sa.or_(GAP.c.closed_at.is_(None), GAP.c.closed_at > span.since),
+        order=(GAP.c.since, GAP.c.id),
+    )
+    found.lives = reader.within(
+        material.LifeRow,
+        WORKER,
+        WORKER.c.started_at < span.until,
+        sa.or_(WORKER.c.ended_at.is_(None), WORKER.c.ended_at > span.since),
+        order=(WORKER.c.started_at, WORKER.c.id),
+    )
+    found.life_events = reader.within(
+        material.LifeEventRow,
+        LIFE_EVENT,
+        LIFE_EVENT.c.at >= span.since,
+        LIFE_EVENT.c.at < span.until,
+        order=(LIFE_EVENT.c.at, LIFE_EVENT.c.id),
+    )
+    found.minutes = reader.minutes(span)
+
+
+def _chosen(span: Span, terms: Sequence[Term]) -> sa.Select[Any]:
+    """The ids of the runs that count for a window."""
+    over = sa.and_(RUN.c.finished_at >= span.since, RUN.c.finished_at < span.until)
+    made = sa.and_(
+        RUN.c.created_at >= span.since - LOOKBACK,
+        RUN.c.created_at < span.until,
+        RUN.c.finished_at >= span.since,
+    )
+    still = sa.and_(RUN.c.finished_at.is_(None), RUN.c.created_at < span.until)
+    return sa.select(RUN.c.id).where(sa.or_(over, made, still), matching(terms))
+
+
+def _accounts(connection: sa.Connection) -> dict[int, material.AccountRow]:
+    columns = [ACCOUNT.c[name] for name in material.AccountRow._fields]
+    rows = connection.execute(sa.select(*columns).order_by(ACCOUNT.c.id))
+    return {row[0]: material.AccountRow._make(row) for row in rows}
+
+
+def _pruned(connection: sa.Connection, span: Span) -> int:
+    """Runs of the window of which only a tombstone is left."""
+    theirs = sa.or_(
+        sa.and_(TOMBSTONE.c.created_at >= span.since, TOMBSTONE.c.created_at < span.until),
+        sa.and_(TOMBSTONE.c.finished_at >= span.since, TOMBSTONE.c.finished_at < span.until),
+    )
+    statement = sa.select(sa.func.count()).select_from(TOMBSTONE).where(theirs)
+    return int(connection.execute(statement).scalar_one())
+
+
+def _fingerprints(connection: sa.Connection, found: Material) -> dict[str, material.FingerprintRow]:
+    """Those of the attempts. All are read: there are few, and many attempts."""
+    wanted = {attempt.fingerprint for attempt in found.attempts if attempt.fingerprint}
+    columns = [FINGERPRINT.c[name] for name in material.FingerprintRow._fields]
+    statement = sa.select(*columns).order_by(FINGERPRINT.c.id)
+    if len(wanted) <= 500:
+        statement = statement.where(FINGERPRINT.c.id.in_(sorted(wanted)))
+    rows = map(material.FingerprintRow._make, connection.execute(statement))
+    return {row.id: row for row in rows if row.id in wanted}
