@@ -15,6 +15,7 @@ from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
 from ledger.service.policies import Terms, policies_report, traffic
+from ledger.service.postmortem import postmortem
 from ledger.service.price_list import load_prices
 from ledger.service.simulating import simulate_policy
 from ledger.service.timelines import compared
@@ -107,6 +108,33 @@ class Reporting:
         ledger = cast("Ledger", self)
         pair = [ledger.run_id(run) for run in (one, other)]
         return compared(map(ledger.show, pair), map(ledger.events, pair))
+
+    def postmortem(
+        self,
+        *,
+        since: Moment,
+        until: Moment | None = None,
+        query: str = "",
+        as_of: Moment | None = None,
+        baseline: str = "previous",
+        redact: bool = False,
+    ) -> dict[str, Any]:
+        """The numbers of an incident report on a window, as plain values; `render` makes a text.
+
+        Runs count that match the query and were created, open or ended in the window. `until` is
+        by default `as_of`, and that now; what happened after `as_of` is left out. `baseline` is
+        previous or week: what delays and excesses are judged by. With `redact` names are hashes.
+        Raises InvalidInput, and ConfigurationError for a bad price file.
+        """
+        return postmortem(
+            cast("Ledger", self),
+            since=since,
+            until=until,
+            query=query,
+            as_of=as_of,
+            baseline=baseline,
+            redact=redact,
+        )
 
     def next_looks(self, run: RunName) -> dict[str, Any]:
         """When the next looks at a run come, and why then. Raises NotFound."""

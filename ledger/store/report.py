@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from ledger.core.alphabet import EventKind
 from ledger.core.lifecycle import FINAL
+from ledger.core.outcome import error_type
 from ledger.core.postmortem import material
+from ledger.core.postmortem.cases import FAILED
 from ledger.core.postmortem.material import Before, Material, Span
 from ledger.core.query import Term
 from ledger.store.deliveries import DELIVERY
@@ -22,7 +24,7 @@ from ledger.store.facts import ATTEMPT, CALL, REMOTE, RUN
 from ledger.store.gaps import GAP
 from ledger.store.limits import MINUTES
 from ledger.store.lives import WORKER
-from ledger.store.queries import ACCOUNT, EVENT
+from ledger.store.queries import ACCOUNT, EVENT, PAYLOAD
 from ledger.store.rows import table_of
 from ledger.store.search import matching
 from ledger.store.tables import FingerprintRow, LedgerRow, LifeEventRow, TombstoneRow
@@ -79,6 +81,20 @@ class Reader:
         statement = sa.select(*columns).where(*where).order_by(*order).limit(EVENTS_MAX)
         return [made._make(row) for row in self._connection.execute(statement)]
 
+    def tool_errors(self) -> dict[tuple[int, int], str]:
+        """The sort of error that tool calls gave to the model, where it can be read."""
+        output = sa.and_(PAYLOAD.c.run_id == CALL.c.run_id, PAYLOAD.c.n == CALL.c.output)
+        statement = (
+            sa.select(CALL.c.run_id, CALL.c.n, PAYLOAD.c.body)
+            .select_from(self._chosen.join(CALL, CALL.c.run_id == self._chosen.c.id))
+            .join(PAYLOAD, output)
+            .where(CALL.c.is_error, PAYLOAD.c.body.is_not(None))
+            .order_by(CALL.c.run_id, CALL.c.n)
+            .limit(EVENTS_MAX)
+        )
+        rows = self._connection.execute(statement)
+        return {(run_id, n): error_type(bytes(body)) for run_id, n, body in rows}
+
     def minutes(self, span: Span) -> list[material.MinuteRow]:
         """What was seen of limits, minute by minute."""
         since = span.since.replace(second=0, microsecond=0)
@@ -105,8 +121,16 @@ class Reader:
             .group_by(RUN.c.model)
             .order_by(RUN.c.model)
         )
+        failed = (
+            sa.select(sa.func.count())
+            .select_from(ATTEMPT.join(RUN, RUN.c.id == ATTEMPT.c.run_id))
+            .where(ATTEMPT.c.ended_at >= span.since, ATTEMPT.c.ended_at < span.until)
+            .where(ATTEMPT.c.fingerprint.is_not(None), ATTEMPT.c.outcome.in_(sorted(FAILED)))
+            .where(matching(self._terms))
+        )
         return Before(
             name=name,
+            failed_attempts=int(self._connection.execute(failed).scalar_one()),
             span=span,
             ends=[material.EndRow._make(row) for row in ends],
             spent=[
@@ -141,6 +165,7 @@ def read_window(
         attempts=reader.rows(material.AttemptRow, ATTEMPT),
         remotes=reader.rows(material.RemoteRow, REMOTE),
         calls=reader.rows(material.CallRow, CALL),
+        tool_errors=reader.tool_errors(),
         events=reader.rows(
             material.EventRow,
             EVENT,

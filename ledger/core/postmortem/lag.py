@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from ledger.core.alphabet import EventKind
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.material import DeliveryRow, RemoteRow, Span
 from ledger.core.statistics import quantile
@@ -47,7 +48,10 @@ def lag_of(case: Case) -> Lag | None:
     attempt = case.closing
     if attempt is None or attempt.ended_at is None:
         return None
-    remote = case.remote_of(attempt)
+    remote, event = case.remote_of(attempt), case.end_of(attempt)
+    if event is None or event.kind == EventKind.ended:
+        # The ledger's own verdict: what upstream said later is no end that was noticed late.
+        return None
     if remote is None or remote.observed_status not in ENDS:
         return None
     # Some results take a further call: what was noticed is the end, not the result.
@@ -57,11 +61,9 @@ def lag_of(case: Case) -> Lag | None:
     if known is None:
         return None
     low, high, source = known
-    event = case.end_of(attempt)
-    by = event.source if event is not None else "unknown"
     middle = noticed.timestamp() - (low + high) / 2.0
     ended = datetime.fromtimestamp(middle, noticed.tzinfo)
-    return Lag(case.run.id, low, high, source, str(by), ended, noticed)
+    return Lag(case.run.id, low, high, source, str(event.source), ended, noticed)
 
 
 def _object(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | None:
@@ -84,7 +86,8 @@ def _looks(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | N
     live = remote.live_at or remote.sent_at
     if live is None:
         return None
-    return 0.0, max((noticed - live).total_seconds(), 0.0), LOOKS
+    seconds = (noticed - live).total_seconds()
+    return min(seconds, 0.0), seconds, LOOKS
 
 
 def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:

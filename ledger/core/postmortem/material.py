@@ -235,6 +235,7 @@ class Before:
     span: Span
     ends: Sequence[EndRow] = ()
     spent: Sequence[SpentRow] = ()
+    failed_attempts: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -252,6 +253,8 @@ class Material:
     attempts: Sequence[AttemptRow] = ()
     remotes: Sequence[RemoteRow] = ()
     calls: Sequence[CallRow] = ()
+    tool_errors: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """What sort of error a tool call gave to the model, by run and number of the call."""
     events: Sequence[EventRow] = ()
     deliveries: Sequence[DeliveryRow] = ()
     gaps: Sequence[GapRow] = ()
@@ -260,4 +263,5 @@ class Material:
     minutes: Sequence[MinuteRow] = ()
     fingerprints: Mapping[str, FingerprintRow] = field(default_factory=dict)
     before: Sequence[Before] = ()
+    """The first one is what delays and excesses are judged by."""
     pruned: int = 0

@@ -1,0 +1,76 @@
+"""Incident reports: judging what is asked for, reading it, and the numbers."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from ledger.clock import utcnow
+from ledger.core.postmortem.hiding import hidden
+from ledger.core.postmortem.material import Span
+from ledger.core.postmortem.numbers import numbers
+from ledger.core.query import parse_query, read_moment
+from ledger.errors import InvalidInput
+from ledger.service.price_list import load_prices
+from ledger.service.workers import program_version
+from ledger.store.report import read_window
+from ledger.store.schema import HEAD
+
+if TYPE_CHECKING:
+    from ledger.service.ledger import Ledger
+
+Moment = datetime | str
+BASELINES: Final = {"previous": None, "week": timedelta(days=7)}
+SPAN_MAX: Final = timedelta(days=92)
+
+
+def postmortem(
+    ledger: Ledger,
+    *,
+    since: Moment,
+    until: Moment | None = None,
+    query: str = "",
+    as_of: Moment | None = None,
+    baseline: str = "previous",
+    redact: bool = False,
+) -> dict[str, Any]:
+    """The numbers of a window. Raises InvalidInput for what cannot be meant."""
+    now = utcnow()
+    at = now if as_of is None else moment(as_of, now)
+    if at > now:
+        raise InvalidInput("as_of lies in the future", hint="a report tells what has happened")
+    span = judge_span(moment(since, at), at if until is None else moment(until, at), at)
+    terms = parse_query(query, now=at)
+    prices = load_prices(ledger.settings.prices)
+    before = _before(span, baseline)
+    material = ledger.store.read(
+        lambda c: read_window(c, span, at, terms, query=query, schema=HEAD, before=before)
+    )
+    material = hidden(material) if redact else material
+    found = numbers(material, prices, terms, version=program_version())
+    found["header"]["redacted"] = redact
+    return found
+
+
+def judge_span(since: datetime, until: datetime, as_of: datetime) -> Span:
+    """The window. Raises InvalidInput for one that is empty, too long or not begun."""
+    if until <= since:
+        raise InvalidInput("the window ends before it begins", hint="since must be before until")
+    if until - since > SPAN_MAX:
+        raise InvalidInput(f"the window is longer than {SPAN_MAX.days} days")
+    if since >= as_of:
+        raise InvalidInput("the window begins after as_of: there is nothing in it yet")
+    return Span(since=since, until=until)
+
+
+def moment(given: Moment, now: datetime) -> datetime:
+    """An aware time from a datetime, an ISO date or an age. Raises InvalidInput."""
+    return read_moment(given.isoformat() if isinstance(given, datetime) else given, now)
+
+
+def _before(span: Span, baseline: str) -> list[tuple[str, Span]]:
+    """The windows to compare with, the chosen one first."""
+    if baseline not in BASELINES:
+        raise InvalidInput(f"baseline: {baseline!r} is none of {', '.join(BASELINES)}")
+    names = sorted(BASELINES, key=lambda name: name != baseline)
+    return [(name, span.moved(-(BASELINES[name] or span.length))) for name in names]

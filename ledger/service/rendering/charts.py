@@ -1,0 +1,193 @@
+"""Charts as declarative Vega-Lite specifications, drawn to SVG where `vl-convert-python` is there.
+
+The specifications hold their own data and ask for nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
+WIDTH: Final = 720
+COLOURS: Final = {
+    "completed": "#4c9f70",
+    "incomplete": "#d9a441",
+    "failed": "#c0392b",
+    "expired": "#8e44ad",
+    "cancelled": "#7f8c8d",
+}
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]+")
+MARKS_MAX: Final = 8
+
+
+def specs(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """All charts of a report, by name."""
+    if "over_time" not in numbers:
+        return {}
+    return {
+        "ends": ends(numbers["over_time"]),
+        "fingerprints": fingerprints(numbers["over_time"]),
+        "recovery": recovery(numbers["recovery"]),
+        "headroom": headroom(numbers["headroom"]),
+    }
+
+
+def ends(over_time: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdicts over time, by state."""
+    data = [
+        {"start": bucket["start"], "state": state, "runs": runs}
+        for bucket in over_time["buckets"]
+        for state, runs in bucket["ends"].items()
+        if runs
+    ]
+    colour = {
+        "field": "state",
+        "type": "nominal",
+        "scale": {"domain": list(COLOURS), "range": list(COLOURS.values())},
+    }
+    return _bars(data, "Verdicts over time", "runs", colour, _times(over_time))
+
+
+def fingerprints(over_time: Mapping[str, Any]) -> dict[str, Any]:
+    """Failed attempts over time, by fingerprint; the rarer ones together."""
+    totals: dict[str, int] = {}
+    for bucket in over_time["buckets"]:
+        for mark, count in bucket["fingerprints"].items():
+            totals[mark] = totals.get(mark, 0) + count
+    shown = sorted(totals, key=lambda mark: (-totals[mark], mark))[:MARKS_MAX]
+    data = [
+        {
+            "start": bucket["start"],
+            "fingerprint": mark if mark in shown else "others",
+            "attempts": n,
+        }
+        for bucket in over_time["buckets"]
+        for mark, n in bucket["fingerprints"].items()
+    ]
+    colour = {"field": "fingerprint", "type": "nominal", "scale": {"scheme": "tableau10"}}
+    return _bars(data, "Failed attempts over time", "attempts", colour, _times(over_time))
+
+
+def recovery(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of failed attempts."""
+    data = [
+        {"became": name.replace("_", " "), "attempts": of["attempts"]}
+        for name, of in found["buckets"].items()
+    ]
+    return _spec(
+        data,
+        "What became of failed attempts",
+        mark={"type": "bar", "color": "#34688f"},
+        encoding={
+            "y": {"field": "became", "type": "nominal", "sort": None, "title": None},
+            "x": {"field": "attempts", "type": "quantitative", "title": "attempts"},
+        },
+    )
+
+
+def headroom(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What share of the limit was left, and 429s, minute by minute."""
+    data = [
+        {"minute": row["minute"], "account": f"{row['profile']} ({row['provider']})", **_both(row)}
+        for row in found["minutes"]
+    ]
+    time = {"field": "minute", "type": "temporal", "scale": {"type": "utc"}, "title": "UTC"}
+    colour = {"field": "account", "type": "nominal"}
+    return {
+        **_base("Headroom and 429s by the minute"),
+        "data": {"values": data},
+        "vconcat": [
+            {
+                "width": WIDTH,
+                "height": 120,
+                "mark": {"type": mark, "clip": True},
+                "encoding": {
+                    "x": time,
+                    "y": {"field": name, "type": "quantitative", "title": name},
+                    "color": colour,
+                },
+            }
+            for mark, name in (("line", "headroom"), ("bar", "refused"))
+        ],
+    }
+
+
+def _both(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"headroom": row["headroom"], "refused": row["refused"]}
+
+
+def _times(over_time: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "field": "start",
+        "type": "temporal",
+        "scale": {"type": "utc"},
+        "title": f"UTC, each {over_time['bucket_seconds'] / 60:g} minutes",
+        "bandPosition": 0,
+    }
+
+
+def _bars(
+    data: Sequence[Mapping[str, Any]],
+    title: str,
+    count: str,
+    colour: Mapping[str, Any],
+    time: Mapping[str, Any],
+) -> dict[str, Any]:
+    width = max(WIDTH / 96 - 2, 2)
+    return _spec(
+        data,
+        title,
+        mark={"type": "bar", "width": width},
+        encoding={
+            "x": time,
+            "y": {"field": count, "type": "quantitative", "stack": "zero", "title": count},
+            "color": colour,
+        },
+    )
+
+
+def _spec(
+    data: Sequence[Mapping[str, Any]],
+    title: str,
+    *,
+    mark: Mapping[str, Any],
+    encoding: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        **_base(title),
+        "width": WIDTH,
+        "height": 200,
+        "data": {"values": list(data)},
+        "mark": mark,
+        "encoding": encoding,
+    }
+
+
+def _base(title: str) -> dict[str, Any]:
+    return {
+        "$schema": SCHEMA,
+        "title": title,
+        "background": "white",
+        "config": {"font": "sans-serif"},
+    }
+
+
+def svg_of(spec: Mapping[str, Any]) -> str | None:
+    """A chart as SVG without script or style; None where the extra `charts` is not installed."""
+    try:
+        import vl_convert
+    except ImportError:
+        return None
+    drawn = vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[])
+    return str(drawn)
+
+
+def _cleaned(value: Any) -> Any:
+    """Without what no XML may hold."""
+    if isinstance(value, str):
+        return _CONTROLS.sub(" ", value)
+    if isinstance(value, Mapping):
+        return {name: _cleaned(part) for name, part in value.items()}
+    return [_cleaned(part) for part in value] if isinstance(value, list) else value
