@@ -19,6 +19,7 @@ from ledger.core.postmortem import material
 from ledger.core.postmortem.cases import FAILED
 from ledger.core.postmortem.material import Before, Material, Span
 from ledger.core.query import Term
+from ledger.store.columns import Columns
 from ledger.store.deliveries import DELIVERY
 from ledger.store.facts import ATTEMPT, CALL, REMOTE, RUN
 from ledger.store.gaps import GAP
@@ -53,33 +54,36 @@ R = TypeVar("R")
 class Reader:
     """Reads the rows that belong to the runs of one window."""
 
-    def __init__(
-        self, connection: sa.Connection, span: Span, as_of: datetime, terms: Sequence[Term]
-    ) -> None:
-        self._connection, self._span, self._as_of = connection, span, as_of
-        self._terms = terms
+    def __init__(self, connection: sa.Connection, span: Span, terms: Sequence[Term]) -> None:
+        self._connection = connection
+        self._terms, self._columns = terms, Columns(connection)
         self._chosen = _chosen(span, terms).cte("chosen").prefix_with("MATERIALIZED")
 
     def rows(self, kind: type[R], table: sa.Table, *where: sa.ColumnElement[bool]) -> list[R]:
         """Rows of one table that belong to the runs."""
-        made: Any = kind
         own = table.c.id if table is RUN else table.c.run_id
-        statement = (
-            sa.select(*(table.c[name] for name in made._fields))
-            .select_from(self._chosen.join(table, own == self._chosen.c.id))
-            .where(*where)
-            .order_by(*table.primary_key.columns)
-        )
-        return [made._make(row) for row in self._connection.execute(statement)]
+        source = self._chosen.join(table, own == self._chosen.c.id)
+
+        def make(columns: Sequence[Any]) -> sa.Select[Any]:
+            order = table.primary_key.columns
+            return sa.select(*columns).select_from(source).where(*where).order_by(*order)
+
+        return self._columns.read(kind, _named(kind, table), make)
 
     def within(
-        self, kind: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Sequence[Any]
+        self,
+        kind: type[R],
+        table: sa.Table,
+        *where: sa.ColumnElement[bool],
+        order: Sequence[Any],
+        limit: int | None = EVENTS_MAX,
     ) -> list[R]:
         """Rows of a table that knows no runs."""
-        made: Any = kind
-        columns = [table.c[name] for name in made._fields]
-        statement = sa.select(*columns).where(*where).order_by(*order).limit(EVENTS_MAX)
-        return [made._make(row) for row in self._connection.execute(statement)]
+
+        def make(columns: Sequence[Any]) -> sa.Select[Any]:
+            return sa.select(*columns).where(*where).order_by(*order).limit(limit)
+
+        return self._columns.read(kind, _named(kind, table), make)
 
     def tool_errors(self) -> dict[tuple[int, int], str]:
         """The sort of error that tool calls gave to the model, where it can be read."""
@@ -98,21 +102,15 @@ class Reader:
     def minutes(self, span: Span) -> list[material.MinuteRow]:
         """What was seen of limits, minute by minute."""
         since = span.since.replace(second=0, microsecond=0)
-        columns = [MINUTES.c[name] for name in material.MinuteRow._fields]
-        statement = (
-            sa.select(*columns)
-            .where(MINUTES.c.minute >= since, MINUTES.c.minute < span.until)
-            .order_by(MINUTES.c.minute, MINUTES.c.account_id)
-        )
-        return [material.MinuteRow._make(row) for row in self._connection.execute(statement)]
+        within = (MINUTES.c.minute >= since, MINUTES.c.minute < span.until)
+        order = (MINUTES.c.minute, MINUTES.c.account_id)
+        return self.within(material.MinuteRow, MINUTES, *within, order=order, limit=None)
 
     def before(self, name: str, span: Span) -> Before:
         """What is read of a window to compare with."""
         where = sa.and_(
             RUN.c.finished_at >= span.since, RUN.c.finished_at < span.until, matching(self._terms)
         )
-        columns = [RUN.c[column] for column in material.EndRow._fields]
-        ends = self._connection.execute(sa.select(*columns).where(where).order_by(RUN.c.id))
         sums = (REMOTE.c.tokens_in, REMOTE.c.tokens_cached, REMOTE.c.tokens_out)
         spent = (
             sa.select(RUN.c.model, *(sa.func.coalesce(sa.func.sum(column), 0) for column in sums))
@@ -132,7 +130,7 @@ class Reader:
             name=name,
             failed_attempts=int(self._connection.execute(failed).scalar_one()),
             span=span,
-            ends=[material.EndRow._make(row) for row in ends],
+            ends=self.within(material.EndRow, RUN, where, order=(RUN.c.id,), limit=None),
             spent=[
                 material.SpentRow(row[0], *(int(n) for n in row[1:]))
                 for row in self._connection.execute(spent)
@@ -151,7 +149,7 @@ def read_window(
     before: Sequence[tuple[str, Span]] = (),
 ) -> Material:
     """All that a report on a window is made of."""
-    reader = Reader(connection, span, as_of, terms)
+    reader = Reader(connection, span, terms)
     ledger = connection.execute(sa.select(LEDGER.c.id, LEDGER.c.created_at)).one()
     found = Material(
         ledger_id=ledger.id,
@@ -178,6 +176,10 @@ def read_window(
     _surroundings(reader, found)
     found.fingerprints = _fingerprints(connection, found)
     return found
+
+
+def _named(kind: Any, table: sa.Table) -> list[Any]:
+    return [table.c[name] for name in kind._fields]
 
 
 def _surroundings(reader: Reader, found: Material) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -160,7 +159,10 @@ def _seen(remote: RemoteRow, until: datetime) -> RemoteRow:
 
 
 def _by_run(rows: Iterable[T]) -> Mapping[int, list[T]]:
-    found: dict[int, list[T]] = defaultdict(list)
+    found: dict[int, list[T]] = {}
     for row in rows:
-        found[row.run_id].append(row)
-    return dict(found)
+        if row.run_id in found:
+            found[row.run_id].append(row)
+        else:
+            found[row.run_id] = [row]
+    return found

@@ -33,8 +33,6 @@ class Lag(NamedTuple):
     high: float
     source: str
     noticed_by: str
-    ended_at: datetime
-    """The middle of what is known of upstream's end."""
     noticed_at: datetime
 
     @property
@@ -56,14 +54,15 @@ def lag_of(case: Case) -> Lag | None:
         return None
     # Some results take a further call: what was noticed is the end, not the result.
     noticed = min(remote.observed_at or attempt.ended_at, attempt.ended_at)
-    told = [one for one in case.deliveries if one.object_id == remote.remote_id]
-    known = _object(remote, noticed) or _webhook(told, noticed) or _looks(remote, noticed)
+    known = (
+        _object(remote, noticed)
+        or _webhook(case.deliveries, remote, noticed)
+        or _looks(remote, noticed)
+    )
     if known is None:
         return None
     low, high, source = known
-    middle = noticed.timestamp() - (low + high) / 2.0
-    ended = datetime.fromtimestamp(middle, noticed.tzinfo)
-    return Lag(case.run.id, low, high, source, str(event.source), ended, noticed)
+    return Lag(case.run.id, low, high, source, str(event.source), noticed)
 
 
 def _object(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | None:
@@ -74,8 +73,16 @@ def _object(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | 
     return seconds - RESOLUTION_SECONDS, seconds, OBJECT
 
 
-def _webhook(told: Sequence[DeliveryRow], noticed: datetime) -> tuple[float, float, str] | None:
-    ends = [one.created_at for one in told if one.created_at and one.type.split(".")[-1] in ENDS]
+def _webhook(
+    deliveries: Sequence[DeliveryRow], remote: RemoteRow, noticed: datetime
+) -> tuple[float, float, str] | None:
+    ends = [
+        one.created_at
+        for one in deliveries
+        if one.object_id == remote.remote_id
+        and one.created_at is not None
+        and one.type.rpartition(".")[2] in ENDS
+    ]
     if not ends:
         return None
     seconds = (noticed - min(ends)).total_seconds()
@@ -93,14 +100,15 @@ def _looks(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | N
 def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
     """The lags of all verdicts of the window, by source and by how they were noticed."""
     listed = [case for case in cases if span.holds(case.ended_at)]
-    lags = [lag for case in listed if (lag := lag_of(case)) is not None]
+    found = [(case, lag_of(case)) for case in listed]
+    lags = [lag for _, lag in found if lag is not None]
     by_source: dict[str, list[Lag]] = defaultdict(list)
     by_way: dict[str, list[Lag]] = defaultdict(list)
     for lag in lags:
         by_source[lag.source].append(lag)
         by_way[lag.noticed_by].append(lag)
     negative = sorted(lag.run_id for lag in lags if lag.high < 0.0)
-    own = Counter(_own(case) for case in listed if lag_of(case) is None)
+    own = Counter(_own(case) for case, lag in found if lag is None)
     return {
         "verdicts": len(listed),
         "with_lag": len(lags),

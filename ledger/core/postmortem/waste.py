@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -23,43 +23,64 @@ RESTARTED: Final = "restarted"
 
 @dataclass(slots=True)
 class _Sum:
-    tokens: Tokens = field(default_factory=Tokens)
-    cost: Decimal = Decimal(0)
-    objects: int = 0
-    without_usage: int = 0
-    without_price: int = 0
+    """Objects of one model with one end: how many, their tokens, and how many have no count."""
 
-    def view(self) -> dict[str, Any]:
-        return {
-            "objects": self.objects,
-            "tokens_in": self.tokens.input,
-            "tokens_cached": self.tokens.cached,
-            "tokens_out": self.tokens.output,
-            "cost_usd": usd(self.cost),
-            "without_usage": self.without_usage,
-            "without_price": self.without_price,
-        }
+    objects: int = 0
+    untold: int = 0
+    used: int = 0
+    cached: int = 0
+    made: int = 0
+
+    def add(self, remote: RemoteRow) -> None:
+        self.objects += 1
+        if remote.tokens_in is None and remote.tokens_out is None:
+            self.untold += 1
+            return
+        self.used += remote.tokens_in or 0
+        self.cached += remote.tokens_cached or 0
+        self.made += remote.tokens_out or 0
 
 
 def waste(material: Material, cases: Sequence[Case], prices: Prices) -> dict[str, Any]:
     """What the attempts that ended in the window have used, by what became of it."""
-    sums: dict[str, _Sum] = defaultdict(_Sum)
-    whole, wasted = _Sum(), _Sum()
+    sums: dict[tuple[str, str | None], _Sum] = defaultdict(_Sum)
     for case in cases:
         for remote, attempt in _objects(case, material.span):
-            end = end_of(case, remote, attempt)
-            _add(sums[end], case.run.model, remote, prices)
-            _add(whole, case.run.model, remote, prices)
-            if end not in (USED, OPEN):
-                _add(wasted, case.run.model, remote, prices)
-    causes = {cause: sums[cause].view() for cause in sorted(sums) if cause not in (USED, OPEN)}
+            sums[end_of(case, remote, attempt), case.run.model].add(remote)
+    causes = sorted({end for end, _ in sums} - {USED, OPEN})
+
+    def of(ends: Collection[str]) -> dict[str, Any]:
+        return _view({key: one for key, one in sums.items() if key[0] in ends}, prices)
+
     failed = [case for case in cases if case.failed and material.span.holds(case.ended_at)]
     return {
         "prices": prices.version,
-        "total": whole.view(),
-        "unused": wasted.view(),
-        "by_cause": causes,
+        "total": of({end for end, _ in sums}),
+        "unused": of(causes),
+        "by_cause": {cause: of((cause,)) for cause in causes},
         "calls_of_failed_runs": sum(case.run.calls for case in failed),
+    }
+
+
+def _view(sums: Mapping[tuple[str, str | None], _Sum], prices: Prices) -> dict[str, Any]:
+    """Money is None where nothing of it has a price: that is not nothing."""
+    cost: Decimal | None = None
+    unpriced = 0
+    for (_, model), one in sums.items():
+        tokens = Tokens(input=one.used, cached=one.cached, output=one.made)
+        price = prices.cost(model, tokens)
+        if price is None:
+            unpriced += one.objects - one.untold
+        else:
+            cost = (cost or Decimal(0)) + price
+    return {
+        "objects": sum(one.objects for one in sums.values()),
+        "tokens_in": sum(one.used for one in sums.values()),
+        "tokens_cached": sum(one.cached for one in sums.values()),
+        "tokens_out": sum(one.made for one in sums.values()),
+        "cost_usd": usd(cost),
+        "without_usage": sum(one.untold for one in sums.values()),
+        "without_price": unpriced,
     }
 
 
@@ -96,30 +117,15 @@ def end_of(case: Case, remote: RemoteRow, attempt: AttemptRow) -> str:
     return RESTARTED if attempt.outcome == State.completed else str(attempt.outcome)
 
 
-def _add(to: _Sum, model: str | None, remote: RemoteRow, prices: Prices) -> None:
-    to.objects += 1
-    if remote.tokens_in is None and remote.tokens_out is None:
-        to.without_usage += 1
-        return
-    tokens = Tokens(
-        input=remote.tokens_in or 0, cached=remote.tokens_cached or 0, output=remote.tokens_out or 0
-    )
-    to.tokens = to.tokens.plus(tokens)
-    cost = prices.cost(model, tokens)
-    if cost is None:
-        to.without_price += 1
-    else:
-        to.cost += cost
-
-
 def spent_usd(rows: Sequence[SpentRow], prices: Prices) -> dict[str, Any]:
     """What a window to compare with has cost, and how many tokens have no price."""
-    cost, unpriced = Decimal(0), 0
+    cost: Decimal | None = None
+    unpriced = 0
     for row in rows:
         tokens = Tokens(input=row.tokens_in, cached=row.tokens_cached, output=row.tokens_out)
         price = prices.cost(row.model, tokens)
         if price is None:
             unpriced += tokens.total
         else:
-            cost += price
+            cost = (cost or Decimal(0)) + price
     return {"cost_usd": usd(cost), "tokens_without_price": unpriced}

@@ -12,15 +12,15 @@ Numbers = Mapping[str, Any]
 METHODS: Final = (
     "Shares have Wilson's interval, ratios of shares Katz's, ratios of volumes that of two Poisson "
     "counts, all at 95 %. Percentiles are by the nearest rank.",
-    "What was different: the unit is the run; one-sided Fisher's exact test for each value; a value "
-    "is named with q below 0.05 (Benjamini and Hochberg over all values tested), a risk ratio whose "
-    "interval begins above 1.2, and at least 3 and 5 % of the failures. Values that say the same "
-    "are one line. With fewer than 10 failures nothing is tested.",
+    "What was different: the unit is the run; one-sided Fisher's exact test for each value; a "
+    "value is named with q below 0.05 (Benjamini and Hochberg over all values tested), a risk "
+    "ratio whose interval begins above 1.2, and at least 3 and 5 % of the failures. Values that "
+    "say the same are one line. With fewer than 10 failures nothing is tested.",
     "A failure is a verdict failed or expired. A run restarted by policy has no verdict yet.",
     "Times with more failures than expected: failed attempts in each bucket against the share of "
     "the baseline (of this window's median without one), Poisson, p below 0.01 over all buckets.",
-    "A 429 storm: minutes with at least 3 refused calls that are a tenth of all, neighbours merged. "
-    "A life that was killed takes the counts of its last minute with it.",
+    "A 429 storm: minutes with at least 3 refused calls that are a tenth of all, neighbours "
+    "merged. A life that was killed takes the counts of its last minute with it.",
     "Attributes that follow from how a run ended (attempts, duration, codes, webhooks) are not "
     "compared. Tags are those of today.",
 )
@@ -89,7 +89,8 @@ def _detail(detail: Mapping[str, Any]) -> str:
 def support(found: Numbers) -> Sequence[Block]:
     """What a ticket needs; no prompts."""
     names = (
-        "at", "run", "upstream_id", "request_id", "client_id", "model", "base_url", "code", "message",
+        "at", "run", "upstream_id", "request_id", "client_id", "model", "base_url", "code",
+        "message",
     )  # fmt: skip
     rows = [[one[name] for name in names] for one in found["listed"]]
     more = found["known_upstream"] - len(rows)

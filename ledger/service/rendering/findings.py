@@ -27,7 +27,7 @@ def first_and_last(found: Numbers) -> Sequence[Block]:
 
 def fingerprints(numbers: Numbers) -> Sequence[Block]:
     """Failures that are the same, together."""
-    found = numbers["fingerprints"]
+    found, drawn = numbers["fingerprints"], charts.fingerprints(numbers["over_time"])
     rows = [
         (
             one["fingerprint"],
@@ -49,9 +49,7 @@ def fingerprints(numbers: Numbers) -> Sequence[Block]:
     )  # fmt: skip
     return [
         Text(f"{found['kinds']} kinds of failure, {found['new']} of them never seen before."),
-        Chart(
-            "Failed attempts over time, by fingerprint", charts.fingerprints(numbers["over_time"])
-        ),
+        Chart("Failed attempts over time, by fingerprint", drawn),
         table("Failed attempts by fingerprint", columns, rows),
     ]
 
