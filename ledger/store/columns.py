@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
-
-from ledger.store.fetch import read_time
 
 R = TypeVar("R")
 Make: TypeAlias = Callable[[Sequence[Any]], sa.Select[Any]]
@@ -26,14 +25,20 @@ class Columns:
         self._connection = connection
         self._times: dict[Any, Any] = {None: None}
 
-    def read(self, kind: type[R], columns: Sequence[Any], make: Make) -> list[R]:
-        """The rows of `make(raw columns)`, a statement, as named tuples of this kind."""
+    def read(self, kind: type[R], columns: Sequence[Any], make: Make, *, keys: int = 0) -> list[R]:
+        """The rows of `make(raw columns)`, a statement, as named tuples of this kind.
+
+        In order of their first `keys` columns: what comes nearly so is sorted here in no time, and
+        a database would carry all columns through its sort.
+        """
         made: Any = kind
         # As another type: SQLAlchemy then hands through what the driver gives.
         raw = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in columns]
         rows = self._connection.execute(make(raw)).fetchall()
         if not rows:
             return []
+        if keys:
+            rows = sorted(rows, key=itemgetter(*range(keys)))
         values = [
             self._decoded(column.type, found)
             for column, found in zip(columns, zip(*rows, strict=True), strict=True)
@@ -43,7 +48,7 @@ class Columns:
     def _decoded(self, kind: Any, found: Sequence[Any]) -> Iterable[Any]:
         sqlite = self._connection.dialect.name == "sqlite"
         if isinstance(getattr(kind, "impl", kind), sa.DateTime):
-            return _looked_up(self._times, found, read_time if sqlite else _in_utc)
+            return _looked_up(self._times, found, _read_time if sqlite else _in_utc)
         if isinstance(kind, sa.Enum):
             words: Any = kind.enum_class
             return _looked_up({None: None}, found, words)
@@ -60,6 +65,11 @@ def _looked_up(
     for value in set(found).difference(known):
         known[value] = decode(value)
     return map(known.__getitem__, found)
+
+
+def _read_time(text: str) -> datetime:
+    """A time as SQLite has it, in UTC; quicker than setting the zone afterwards."""
+    return datetime.fromisoformat(f"{text}+00:00")
 
 
 def _in_utc(at: datetime) -> datetime:

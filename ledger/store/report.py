@@ -65,10 +65,9 @@ class Reader:
         source = self._chosen.join(table, own == self._chosen.c.id)
 
         def make(columns: Sequence[Any]) -> sa.Select[Any]:
-            order = table.primary_key.columns
-            return sa.select(*columns).select_from(source).where(*where).order_by(*order)
+            return sa.select(*columns).select_from(source).where(*where)
 
-        return self._columns.read(kind, _named(kind, table), make)
+        return self._columns.read(kind, _named(kind, table), make, keys=2)
 
     def within(
         self,

@@ -111,6 +111,8 @@ def _effects_twice(cases: Sequence[Case], span: Span) -> list[int]:
     """The runs of tool calls whose function was started more than once, as the history allows."""
     found = []
     for case in cases:
+        if not case.calls:
+            continue
         started = Counter(
             call.key for call in case.calls if call.started_at and span.holds(call.requested_at)
         )
