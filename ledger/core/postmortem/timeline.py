@@ -62,7 +62,7 @@ def _ends(numbers: Mapping[str, Any]) -> Iterable[Entry]:
         yield entry(after["at"], "first_success_after", text, run=after["run"])
     for one in numbers["over_time"]["excess"]:
         text = (
-            f"more failed attempts than expected until {one['last']}: "
+            f"more failed attempts than expected until {second(one['last'])}: "
             f"{one['failed_attempts']}, expected {one['expected']}"
         )
         yield entry(one["first"], "excess", text)
@@ -71,15 +71,15 @@ def _ends(numbers: Mapping[str, Any]) -> Iterable[Entry]:
 def _times(numbers: Mapping[str, Any]) -> Iterable[Entry]:
     for storm in numbers["headroom"]["storms"]:
         text = (
-            f"429 storm on profile {storm['profile']} ({storm['provider']}) until {storm['end']}: "
-            f"{storm['refused']} of {storm['calls']} calls refused"
+            f"429 storm on profile {storm['profile']} ({storm['provider']}) until "
+            f"{second(storm['end'])}: {storm['refused']} of {storm['calls']} calls refused"
         )
         yield entry(storm["start"], "storm", text, see="runward limits")
     for gap in numbers["environment"]["webhook_gaps"]:
-        until = f"until {gap['closed_at']}" if gap["closed_at"] else "and not over"
+        until = f"until {second(gap['closed_at'])}" if gap["closed_at"] else "and not over"
         text = (
             f"no webhooks for profile {gap['profile']} {until}; "
-            f"noticed at {gap['noticed_at']} by {gap['missed_when_noticed']} ends untold"
+            f"noticed at {second(gap['noticed_at'])} by {gap['missed_when_noticed']} ends untold"
         )
         yield entry(gap["start"], "webhook_gap", text, see="runward webhook list")
 
@@ -96,9 +96,11 @@ def _lives(numbers: Mapping[str, Any]) -> Iterable[Entry]:
                 see="runward workers list",
             )
     for loop in environment["crash_loops"]:
-        yield entry(loop["start"], "crash_loop", f"lives died again and again until {loop['end']}")
+        yield entry(
+            loop["start"], "crash_loop", f"lives died again and again until {second(loop['end'])}"
+        )
     for down in environment["unobserved"]:
-        text = f"no daemon at work until {down['end']}"
+        text = f"no daemon at work until {second(down['end'])}"
         yield entry(down["start"], "unobserved", text, see="runward workers list")
 
 
@@ -129,3 +131,8 @@ def _failure(failure: Failure) -> Entry:
     if attempt.error_code:
         text += f", {attempt.error_code}"
     return entry(failure.at.isoformat(), "failed_attempt", text, run=failure.case.run.id)
+
+
+def second(at: str) -> str:
+    """A time within a sentence, to the second."""
+    return f"{at[:10]} {at[11:19]}Z"

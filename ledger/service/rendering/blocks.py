@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+COMMAND: Final = "runward "
+"""How a cell begins that is to be copied into a shell."""
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +70,15 @@ class Document:
 
 
 def cell(value: object) -> str:
-    """A value as a table shows it; nothing for what is not known."""
+    """A value as a table shows it; nothing for what is not known, times to the second."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 else f"{value:.2g}"
-    return str(value)
+    text = str(value)
+    return f"{text[:10]} {text[11:19]}Z" if _TIME.fullmatch(text) else text
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -102,17 +102,16 @@ def impact(numbers: Numbers) -> Sequence[Block]:
         share += f" ({percent(failure['low'])} to {percent(failure['high'])})"
     queries = found["queries"]
     counts = [
-        ("created", found["started"], f"`{queries['started']}`"),
-        ("ended", found["finished"], f"`{queries['finished']}`"),
+        ("created", found["started"], queries["started"]),
+        ("ended", found["finished"], queries["finished"]),
         *((state, count, "") for state, count in found["by_state"].items()),
-        ("failed or expired", found["failed"], f"`{queries['failed']}`"),
+        ("failed or expired", found["failed"], queries["failed"]),
         ("share that failed, 95 % interval", share, ""),
         ("of these lost", found["lost"], ""),
         ("open at the window's end", found["open"], ""),
         ("not done by their deadline", found["missed_deadlines"], ""),
         ("with a failed attempt", found["hit"], ""),
     ]
-    rows = [(what, value, see.strip("`")) for what, value, see in counts]
     affected = [
         (name, of["values"], ", ".join(f"{value} ({n})" for value, n in of["most"].items()))
         for name, of in found["affected"].items()
@@ -123,7 +122,7 @@ def impact(numbers: Numbers) -> Sequence[Block]:
         for one in over_time["excess"]
     ]
     return [
-        table("Runs", ("what", "runs", "command"), rows),
+        table("Runs", ("what", "runs", "command"), counts),
         Chart("Verdicts over time, by state", charts.ends(over_time)),
         table(
             "Times with more failed attempts than expected",

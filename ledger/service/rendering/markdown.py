@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from ledger.service.rendering.blocks import Block, Chart, Code, Document, Items, Table, Text
+from ledger.service.rendering.blocks import (
+    COMMAND,
+    Block,
+    Chart,
+    Code,
+    Document,
+    Items,
+    Table,
+    Text,
+)
 
 _MARKS: Final = re.compile(r"([\\`*_\[\]<>#|~&])")
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]+")
@@ -48,9 +57,19 @@ def _table(table: Table) -> Iterable[str]:
         "",
         f"| {' | '.join(plain(name) for name in table.columns)} |",
         f"|{'|'.join(' --- ' for _ in table.columns)}|",
-        *(f"| {' | '.join(plain(value) for value in row)} |" for row in table.rows),
+        *(f"| {' | '.join(_cell(value) for value in row)} |" for row in table.rows),
         "",
     ]
+
+
+def _cell(text: str) -> str:
+    """A cell; a command stays as it can be copied, but for the bars, which would end the cell."""
+    if not text.startswith(COMMAND):
+        return plain(text)
+    ticks = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    space = " " if len(ticks) > 1 else ""
+    bars = _one_line(text).replace("|", "\\|")
+    return f"{ticks}{space}{bars}{space}{ticks}"
 
 
 def words(text: str) -> str:
