@@ -17,6 +17,7 @@ from ledger.commands import (
     failures,
     health,
     inbox,
+    incidents,
     inspecting,
     limits,
     outbound,
@@ -84,6 +85,7 @@ for module in (
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(failures.app, name="errors")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(outbound.app, name="outbound")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")

@@ -11,12 +11,15 @@ from ledger.core.query import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
 from ledger.service.failures import failure_report, failures_report, rules_of
+from ledger.service.incidents import SINCE as INCIDENTS_SINCE
+from ledger.service.incidents import incident, incidents
 from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
 from ledger.service.policies import Terms, policies_report, traffic
 from ledger.service.postmortem import postmortem
 from ledger.service.price_list import load_prices
+from ledger.service.run_report import run_report
 from ledger.service.simulating import simulate_policy
 from ledger.service.timelines import compared
 from ledger.store.failures import Span
@@ -135,6 +138,29 @@ class Reporting:
             baseline=baseline,
             redact=redact,
         )
+
+    def postmortem_run(
+        self, run: RunName, *, as_of: Moment | None = None, redact: bool = False
+    ) -> dict[str, Any]:
+        """The numbers of a report on one run, with what was recorded up to `as_of`.
+
+        Raises NotFound, and InvalidInput for a time that cannot be meant.
+        """
+        return run_report(cast("Ledger", self), run, as_of=as_of, redact=redact)
+
+    def incidents(
+        self, *, since: Moment = INCIDENTS_SINCE, until: Moment | None = None
+    ) -> list[dict[str, Any]]:
+        """Times that may be worth a report, the newest first: more failures than usual, 429 storms,
+        webhook gaps, workers that died or lost runs again and again, runs that waited to be sent.
+
+        They are computed each time. `minutes` is how long each took. Raises InvalidInput.
+        """
+        return incidents(cast("Ledger", self), since=since, until=until)
+
+    def incident(self, name: str, *, since: Moment = INCIDENTS_SINCE) -> dict[str, Any]:
+        """One of them by its id. Raises NotFound."""
+        return incident(cast("Ledger", self), name, since=since)
 
     def next_looks(self, run: RunName) -> dict[str, Any]:
         """When the next looks at a run come, and why then. Raises NotFound."""

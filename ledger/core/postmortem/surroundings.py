@@ -123,7 +123,8 @@ def environment(material: Material) -> dict[str, Any]:
     span, cut = material.span, min(material.span.until, material.as_of)
     events = [event for event in material.life_events if event.at <= material.as_of]
     counts = Counter(str(event.kind) for event in events)
-    down = unobserved(material.lives, span, material.as_of)
+    began = Span(since=max(span.since, material.ledger_since), until=span.until)
+    down = unobserved(material.lives, began, material.as_of)
     gaps = [gap for gap in material.gaps if gap.noticed_at <= material.as_of]
     return {
         "events": [_event(event) for event in events],
@@ -163,21 +164,22 @@ def _until(life: LifeRow, as_of: datetime) -> datetime:
 def crash_loops(events: Sequence[LifeEventRow]) -> list[Span]:
     """Times in which lives died again and again."""
     deaths = [event.at for event in events if event.kind in GONE]
-    close = [
-        Span(since=first, until=last)
-        for first, last in zip(deaths, deaths[LOOP_DEATHS - 1 :], strict=False)
-        if last - first <= LOOP_WITHIN
-    ]
-    return _joined(close)
+    return close_together(deaths, LOOP_DEATHS, LOOP_WITHIN)
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
+def close_together(times: Sequence[datetime], least: int, within: timedelta) -> list[Span]:
+    """From the first to the last of times of which so many lie so close; those that touch are one.
+
+    `times` are in order.
+    """
     found: list[Span] = []
-    for one in spans:
-        if found and one.since <= found[-1].until:
-            found[-1] = Span(since=found[-1].since, until=max(found[-1].until, one.until))
+    for first, last in zip(times, times[least - 1 :], strict=False):
+        if last - first > within:
+            continue
+        if found and first - found[-1].until <= (within if least == 1 else timedelta(0)):
+            found[-1] = Span(since=found[-1].since, until=max(found[-1].until, last))
         else:
-            found.append(one)
+            found.append(Span(since=first, until=last))
     return found
 
 

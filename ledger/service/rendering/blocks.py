@@ -78,7 +78,12 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 else f"{value:.2g}"
     text = str(value)
-    return f"{text[:10]} {text[11:19]}Z" if _TIME.fullmatch(text) else text
+    return f"{text[:10]} {text[11:19]}Z" if is_time(text) else text
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time in UTC, as the numbers have it."""
+    return _TIME.fullmatch(text) is not None
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

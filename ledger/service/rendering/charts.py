@@ -24,8 +24,8 @@ MARKS_MAX: Final = 8
 
 def specs(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """All charts of a report, by name."""
-    if "over_time" not in numbers:
-        return {}
+    if "run" in numbers:
+        return {"states": gantt(numbers)}
     return {
         "ends": ends(numbers["over_time"]),
         "fingerprints": fingerprints(numbers["over_time"]),
@@ -85,6 +85,31 @@ def recovery(found: Mapping[str, Any]) -> dict[str, Any]:
             "x": {"field": "attempts", "type": "quantitative", "title": "attempts"},
         },
     )
+
+
+def gantt(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The states of one run over time, by attempt, and what happened meanwhile."""
+    times = {"type": "temporal", "scale": {"type": "utc"}, "title": "UTC"}
+    bars = {
+        "data": {"values": list(numbers["states"])},
+        "mark": "bar",
+        "encoding": {
+            "y": {"field": "attempt", "type": "ordinal", "title": "attempt"},
+            "x": {"field": "start", **times},
+            "x2": {"field": "end"},
+            "color": {"field": "state", "type": "nominal"},
+        },
+    }
+    marks = {
+        "data": {"values": list(numbers["marks"])},
+        "mark": {"type": "tick", "thickness": 2},
+        "encoding": {
+            "x": {"field": "at", **times},
+            "y": {"field": "mark", "type": "nominal", "title": None},
+        },
+    }
+    parts = [{"width": WIDTH, **bars}, *([{"width": WIDTH, **marks}] if numbers["marks"] else [])]
+    return {**_base("States over time"), "vconcat": parts, "resolve": {"scale": {"x": "shared"}}}
 
 
 def headroom(found: Mapping[str, Any]) -> dict[str, Any]:

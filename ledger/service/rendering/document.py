@@ -62,7 +62,7 @@ def header(numbers: Numbers) -> Sequence[Block]:
         ("as of", head["as_of"]),
         ("query", head["query"] or "(all runs)"),
         ("ledger", head["ledger"]),
-        ("made by", f"runward {head['version']}, schema {head['database_schema']}"),
+        ("runward's version", f"{head['version']}, schema {head['database_schema']}"),
         ("status", head["status"]),
         ("authors", ""),
         ("redacted", head["redacted"]),
