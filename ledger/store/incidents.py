@@ -99,14 +99,12 @@ def around(connection: sa.Connection, span: Span) -> dict[str, Any]:
     still = sa.or_(GAP.c.closed_at.is_(None), GAP.c.closed_at > span.since)
     told = sa.and_(LIFE_EVENT.c.at >= span.since, LIFE_EVENT.c.at < span.until)
     gaps = sa.and_(GAP.c.since < span.until, still)
+    profiles = sa.select(ACCOUNT.c.id, ACCOUNT.c.profile)
     return {
         "minutes": read(material.MinuteRow, MINUTES, refused, (minute, MINUTES.c.account_id)),
         "gaps": read(material.GapRow, GAP, gaps, (GAP.c.since, GAP.c.id)),
         "events": read(material.LifeEventRow, LIFE_EVENT, told, (LIFE_EVENT.c.at, LIFE_EVENT.c.id)),
-        "accounts": {
-            number: profile
-            for number, profile in connection.execute(sa.select(ACCOUNT.c.id, ACCOUNT.c.profile))
-        },
+        "accounts": {row.id: row.profile for row in connection.execute(profiles)},
     }
 
 
