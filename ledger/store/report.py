@@ -46,6 +46,8 @@ TOLD: Final = (
     EventKind.tool_rerun,
 )
 """Kinds of events that a report tells of, besides those that end an attempt."""
+WRITTEN_AFTER: Final = timedelta(minutes=2)
+"""Lives write what they saw of limits once a minute: after so long all have."""
 EVENTS_MAX: Final = 5_000
 """So many events of lives, and so many lives, are read at most."""
 R = TypeVar("R")
@@ -98,10 +100,12 @@ class Reader:
         rows = self._connection.execute(statement)
         return {(run_id, n): error_type(bytes(body)) for run_id, n, body in rows}
 
-    def minutes(self, span: Span) -> list[material.MinuteRow]:
-        """What was seen of limits, minute by minute."""
+    def minutes(self, span: Span, as_of: datetime) -> list[material.MinuteRow]:
+        """What was seen of limits, minute by minute: of minutes that had passed by the end, and
+        whose counts had been written by `as_of`."""
         since = span.since.replace(second=0, microsecond=0)
-        within = (MINUTES.c.minute >= since, MINUTES.c.minute < span.until)
+        last = min(span.until, as_of - WRITTEN_AFTER) - timedelta(minutes=1)
+        within = (MINUTES.c.minute >= since, MINUTES.c.minute <= last)
         order = (MINUTES.c.minute, MINUTES.c.account_id)
         return self.within(material.MinuteRow, MINUTES, *within, order=order, limit=None)
 
@@ -205,7 +209,7 @@ def _surroundings(reader: Reader, found: Material) -> None:
         LIFE_EVENT.c.at < span.until,
         order=(LIFE_EVENT.c.at, LIFE_EVENT.c.id),
     )
-    found.minutes = reader.minutes(span)
+    found.minutes = reader.minutes(span, found.as_of)
 
 
 def _chosen(span: Span, terms: Sequence[Term]) -> sa.Select[Any]:

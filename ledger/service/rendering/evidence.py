@@ -20,7 +20,8 @@ METHODS: Final = (
     "Times with more failures than expected: failed attempts in each bucket against the share of "
     "the baseline (of this window's median without one), Poisson, p below 0.01 over all buckets.",
     "A 429 storm: minutes with at least 3 refused calls that are a tenth of all, neighbours "
-    "merged. A life that was killed takes the counts of its last minute with it.",
+    "merged. A life that was killed takes the counts of its last minute with it, and of the two "
+    "minutes before `as of` nothing is told, since not all lives have written theirs by then.",
     "Attributes that follow from how a run ended (attempts, duration, codes, webhooks) are not "
     "compared. Tags are those of today.",
 )
