@@ -80,7 +80,7 @@ def test_a_bad_night_is_reported(shell: dict[str, str], tmp_path: Path) -> None:
     """The failed run is in the report, and has one of its own."""
     done = run(["bash", "-ec", RUNWARD + block("postmortem")], shell, tmp_path)
 
-    assert "1 runs ended in the window, 1 of them failed" in done.stdout
+    assert "1 run ended in the window, 1 of them failed" in done.stdout
     assert "# Report on run 1" in done.stdout
 
 

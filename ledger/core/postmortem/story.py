@@ -39,17 +39,17 @@ def summary(numbers: Numbers) -> list[str]:
     if not impact["finished"] and not impact["started"]:
         return ["No run was created and none ended in this window.", QUIET]
     failure = impact["failure"]
-    said = [f"{impact['finished']} runs ended in the window, {impact['failed']} of them failed"]
+    said = [f"{runs(impact['finished'])} ended in the window, {impact['failed']} of them failed"]
     if failure["share"] is not None:
         low, high = failure["low"], failure["high"]
         said[0] += f" ({failure['share']:.1%}, 95 % interval {low:.1%} to {high:.1%})"
-    said[0] += f"; {impact['started']} were created, {impact['open']} were open at its end."
+    said[0] += f"; {impact['started']:,} created in it, {impact['open']:,} open at its end."
     said += list(_beside(numbers))
     recovery = numbers["recovery"]
     if recovery["failed_attempts"]:
         well = sum(recovery["buckets"][bucket]["attempts"] for bucket in _RECOVERED)
         said.append(
-            f"{recovery['failed_attempts']} attempts failed; {well} of them belong to runs that "
+            f"Failed attempts: {recovery['failed_attempts']}; {well} of them belong to runs that "
             f"completed after all, {recovery['buckets'][Bucket.lost]['attempts']} to lost runs."
         )
     said += [one["text"] for one in factors(numbers)]
@@ -172,7 +172,9 @@ def went_well(numbers: Numbers) -> list[str]:
     found, buckets = [], numbers["recovery"]["buckets"]
     restarted = buckets[Bucket.restarted]
     if restarted["attempts"]:
-        found.append(f"{restarted['runs']} runs failed and completed by a restart of the policy's.")
+        found.append(
+            f"{runs(restarted['runs'])} failed and completed by a restart of the policy's."
+        )
     if numbers["environment"]["webhook_gaps"] and numbers["detection"]["by_way"].get("poll"):
         polled = numbers["detection"]["by_way"]["poll"]["verdicts"]
         found.append(f"While webhooks were missing, looks went on: {polled} verdicts came by them.")
@@ -220,6 +222,11 @@ def actions(numbers: Numbers) -> list[str]:
         minutes = numbers["completeness"]["unobserved_minutes"]
         found.append(f"No daemon was at work for {minutes} minutes: is it supervised?")
     return found
+
+
+def runs(number: int) -> str:
+    """So many runs."""
+    return "1 run" if number == 1 else f"{number:,} runs"
 
 
 def clock(at: str) -> str:
