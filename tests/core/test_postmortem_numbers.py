@@ -171,12 +171,12 @@ def test_names_are_hidden_in_every_sentence() -> None:
 
 
 def test_failures_beyond_those_of_the_days_before() -> None:
-    """Twenty failures where the same ten minutes had one on each of fourteen days."""
+    """Thirty failures where the same ten minutes had six on each of fourteen days; nine are none."""
     starts = [NOW + timedelta(minutes=10 * n) for n in range(144)]
     ends = {start - timedelta(days=d): 100 for start in starts for d in range(15)}
-    failed = dict.fromkeys(ends, 1)
-    failed |= {starts[n]: 20 for n in (12, 13, 16)}
-    failed[starts[40]] = 4
+    failed = dict.fromkeys(ends, 6)
+    failed |= {starts[n]: 30 for n in (12, 13, 16)}
+    failed[starts[40]] = 9
     span = Span(since=NOW, until=NOW + timedelta(days=1))
 
     (found,) = by_failures(span, failed, ends)

@@ -99,11 +99,15 @@ def test_failures_bring_their_fingerprint(bench: Bench) -> None:
 
 
 def test_waste_is_what_cost_says_of_the_same_runs(bench: Bench) -> None:
-    """Used, restarted, failed, cut short: both accounts agree, object by object."""
+    """Used, restarted, a link that was gone on from, failed, cut short: both accounts agree, object by object."""
     completed(bench, usage(1_000, 50, cached=100))
     facts = restarted(bench)
     saw(bench, bench.facts(facts.run.id), "completed", output=[{"type": "message"}],
         usage=usage(7, 3))  # fmt: skip
+    linked = restarted(bench).run.id
+    bench.execute("UPDATE attempt SET base = 1 WHERE run_id = :run AND number = 2", run=linked)
+    bench.execute("UPDATE remote SET previous = 1 WHERE run_id = :run AND n = 2", run=linked)
+    saw(bench, bench.facts(linked), "completed", output=[{"type": "message"}], usage=usage(9, 1))
     saw(bench, bench.sending(model="gpt-a"), "failed", error={"code": "z"}, usage=usage(11, 0))
     saw(bench, bench.sending(model="gpt-b"), "incomplete", usage=usage(13, 1))
 
