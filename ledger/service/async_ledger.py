@@ -228,6 +228,18 @@ class AsyncLedger:
             endpoint_monthly_usd=endpoint_monthly_usd,
         )
 
+    async def postmortem(self, *, since: Moment, **window: Any) -> dict[str, Any]:
+        """See Ledger.postmortem."""
+        return await asyncio.to_thread(self.sync.postmortem, since=since, **window)
+
+    async def postmortem_run(self, run: RunName, **options: Any) -> dict[str, Any]:
+        """See Ledger.postmortem_run."""
+        return await asyncio.to_thread(self.sync.postmortem_run, run, **options)
+
+    async def incidents(self, **window: Any) -> list[dict[str, Any]]:
+        """See Ledger.incidents."""
+        return await asyncio.to_thread(self.sync.incidents, **window)
+
 
 def _in_own_thread(call: Callable[[], None]) -> Future[None]:
     """Run a call in a thread of its own; a process that exits does not wait for it."""

@@ -171,7 +171,7 @@ def test_names_are_hidden_in_every_sentence() -> None:
 
 
 def test_failures_beyond_those_of_the_days_before() -> None:
-    """Thirty failures where the same ten minutes had six on each of fourteen days; nine are none."""
+    """Thirty failures where the same minutes of fourteen days had six; nine are none."""
     starts = [NOW + timedelta(minutes=10 * n) for n in range(144)]
     ends = {start - timedelta(days=d): 100 for start in starts for d in range(15)}
     failed = dict.fromkeys(ends, 6)

@@ -99,7 +99,7 @@ def test_failures_bring_their_fingerprint(bench: Bench) -> None:
 
 
 def test_waste_is_what_cost_says_of_the_same_runs(bench: Bench) -> None:
-    """Used, restarted, a link that was gone on from, failed, cut short: both accounts agree, object by object."""
+    """Used, restarted, a link that was gone on from, failed, cut short: both accounts agree."""
     completed(bench, usage(1_000, 50, cached=100))
     facts = restarted(bench)
     saw(bench, bench.facts(facts.run.id), "completed", output=[{"type": "message"}],
