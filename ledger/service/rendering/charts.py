@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
@@ -89,7 +90,7 @@ def recovery(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def gantt(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """The states of one run over time, by attempt, and what happened meanwhile."""
-    times = {"type": "temporal", "scale": {"type": "utc"}, "title": "UTC"}
+    times = _axis([one[end] for one in numbers["states"] for end in ("start", "end")], "UTC")
     bars = {
         "data": {"values": list(numbers["states"])},
         "mark": "bar",
@@ -118,7 +119,8 @@ def headroom(found: Mapping[str, Any]) -> dict[str, Any]:
         {"minute": row["minute"], "account": f"{row['profile']} ({row['provider']})", **_both(row)}
         for row in found["minutes"]
     ]
-    time = {"field": "minute", "type": "temporal", "scale": {"type": "utc"}, "title": "UTC"}
+    times = [row["minute"] for row in data]
+    time = {"field": "minute", **_axis(times, "UTC")}
     colour = {"field": "account", "type": "nominal"}
     return {
         **_base("Headroom and 429s by the minute"),
@@ -130,12 +132,16 @@ def headroom(found: Mapping[str, Any]) -> dict[str, Any]:
                 "mark": {"type": mark, "clip": True},
                 "encoding": {
                     "x": time,
-                    "y": {"field": name, "type": "quantitative", "title": name},
+                    "y": {"field": name, "type": "quantitative", "title": name, "scale": scale},
                     "color": colour,
                 },
             }
-            for mark, name in (("line", "headroom"), ("bar", "refused"))
+            for mark, name, scale in (
+                ("line", "headroom", {"domain": [0, 1]}),
+                ("bar", "refused", {}),
+            )
         ],
+        "resolve": {"scale": {"x": "shared"}},
     }
 
 
@@ -144,13 +150,18 @@ def _both(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _times(over_time: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "field": "start",
-        "type": "temporal",
-        "scale": {"type": "utc"},
-        "title": f"UTC, each {over_time['bucket_seconds'] / 60:g} minutes",
-        "bandPosition": 0,
-    }
+    title = f"UTC, each {over_time['bucket_seconds'] / 60:g} minutes"
+    return {"field": "start", **_axis([one["start"] for one in over_time["buckets"]], title)}
+
+
+def _axis(times: Sequence[str], title: str) -> dict[str, Any]:
+    """A time axis; its labels name the day where the times are of several."""
+    ends = [datetime.fromisoformat(at) for at in (min(times), max(times))] if times else []
+    length = ends[1] - ends[0] if ends else timedelta(0)
+    short = "%H:%M" if length > timedelta(minutes=5) else "%H:%M:%S"
+    form = short if length <= timedelta(hours=30) else "%m-%d %H:%M"
+    axis = {"format": form, "labelOverlap": True}
+    return {"type": "temporal", "scale": {"type": "utc"}, "title": title, "axis": axis}
 
 
 def _bars(
