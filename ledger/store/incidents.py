@@ -95,7 +95,12 @@ def around(connection: sa.Connection, span: Span) -> dict[str, Any]:
         )
 
     minute = MINUTES.c.minute
-    refused = sa.and_(minute >= span.since, minute < span.until, MINUTES.c.refused > 0)
+    # Calls that were let through between 429s belong to a storm, calm days do not.
+    refused = sa.and_(
+        minute >= span.since,
+        minute < span.until,
+        sa.or_(MINUTES.c.refused > 0, MINUTES.c.throttled > 0),
+    )
     still = sa.or_(GAP.c.closed_at.is_(None), GAP.c.closed_at > span.since)
     told = sa.and_(LIFE_EVENT.c.at >= span.since, LIFE_EVENT.c.at < span.until)
     gaps = sa.and_(GAP.c.since < span.until, still)

@@ -216,15 +216,24 @@ def test_effects_that_happened_twice_are_counted() -> None:
 
 
 def test_a_storm_has_a_beginning_and_an_end_to_the_minute() -> None:
-    """Thirty minutes, two calmer ones among them; a few 429s elsewhere are none."""
-    calm = {12, 13}
+    """Thirty minutes, four calm ones among them; a few 429s of many calls elsewhere are none."""
+    calm = {12, 13, 14, 15}
     rows = [minute(n, refused=0 if n in calm else 20) for n in range(10, 40)]
 
     (found,) = storms([minute(2, refused=9), *rows, minute(50, refused=4, calls=100)])
 
     assert NOW + timedelta(minutes=10) == found.start
     assert NOW + timedelta(minutes=40) == found.end
-    assert (560, 28 * 60) == (found.refused, found.calls)
+    assert (26 * 20, 30 * 60) == (found.refused, found.calls)
+
+
+def test_a_storm_that_our_limiter_answers_is_one() -> None:
+    """Thirteen 429s at once, and then a call a minute, most of them refused."""
+    rows = [minute(10, 13, 14), *(minute(n, int(n % 4 != 0), 1) for n in range(11, 39))]
+
+    (found,) = storms(rows)
+
+    assert (10, 39) == tuple((at - NOW) / timedelta(minutes=1) for at in (found.start, found.end))
 
 
 def test_times_without_a_daemon() -> None:

@@ -83,7 +83,7 @@ def test_a_tool_that_times_out_is_named(make_rig: MakeRig) -> None:
 
     (one,) = found["tools"]
     assert ("slow", {"timeout": 6}, 6) == (one["tool"], one["kinds"], one["errors"]["part"])
-    assert any("Tool slow gave an error in 6 of 6 calls" in text for text in found["summary"])
+    assert any("tool slow gave an error in 6 of 6 calls" in text for text in found["summary"])
 
 
 PROGRAM = """

@@ -63,6 +63,9 @@ def unknown(numbers: Mapping[str, Any]) -> list[str]:
             f"For {box['unobserved_minutes']} minutes of the window no daemon was at work: "
             "detection lags of that time are upper bounds, and 429s of others were not seen."
         )
+    counts = numbers["environment"]["counts"]
+    if counts.get("died") or counts.get("overdue"):
+        found.append("A worker that dies takes its last minute's counts of calls and 429s with it.")
     if box["pruned_runs"]:
         found.append(f"{box['pruned_runs']} runs of the window were pruned and are not counted.")
     if box["began_in_window"]:

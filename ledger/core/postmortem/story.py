@@ -14,8 +14,9 @@ from ledger.core.postmortem.recovery import Bucket
 STRONG: Final = "strong"
 MODERATE: Final = "moderate"
 QUIET: Final = "Nothing stands out: no cause is named."
-TOOL_ERRORS_MIN: Final = 5
-TOOL_SHARE_MIN: Final = 0.2
+TOOL_ERRORS_MIN: Final = 3
+TOOL_SHARE_MIN: Final = 0.5
+"""A tool is named if so many of its calls gave an error, from the first that did to the last."""
 SLOW_SECONDS: Final = 60.0
 Numbers = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ def quiet(numbers: Numbers) -> bool:
         or numbers["environment"]["webhook_gaps"]
         or _deaths(numbers)
         or numbers["differences"]["found"]
-        or _bad_tools(numbers)
+        or bad_tools(numbers)
         or _worse(numbers)
     )
 
@@ -134,21 +135,22 @@ def _standing(numbers: Numbers) -> Iterable[dict[str, Any]]:
 
 
 def _of_tools(numbers: Numbers) -> Iterable[dict[str, Any]]:
-    for one in _bad_tools(numbers):
+    for one in bad_tools(numbers):
         kinds = ", ".join(f"{kind} {count}" for kind, count in one["kinds"].items())
         text = (
-            f"Tool {one['tool']} gave an error in {one['errors']['part']} of "
-            f"{one['errors']['whole']} calls ({kinds}), from {clock(one['first_error'])} to "
-            f"{clock(one['last_error'])}."
+            f"From {clock(one['first_error'])} to {clock(one['last_error'])} tool {one['tool']} "
+            f"gave an error in {one['errors']['part']} of {one['meanwhile']} calls ({kinds}); in "
+            f"the whole window it was called {one['calls']} times."
         )
         yield _factor("tool", MODERATE, text, "runward tools list")
 
 
-def _bad_tools(numbers: Numbers) -> list[Any]:
+def bad_tools(numbers: Numbers) -> list[Any]:
+    """Tools whose calls gave errors for a while, most of them."""
     return [
         one
         for one in numbers["tools"]
-        if one["errors"]["part"] >= TOOL_ERRORS_MIN and one["errors"]["share"] >= TOOL_SHARE_MIN
+        if one["errors"]["part"] >= max(TOOL_ERRORS_MIN, TOOL_SHARE_MIN * one["meanwhile"])
     ]
 
 
@@ -216,7 +218,7 @@ def actions(numbers: Numbers) -> list[str]:
         found.append("Runs were lost: look for what upstream may have made of their creates.")
     if numbers["recovery"]["tools_run_again"]:
         found.append("Tools ran more than once: check what they did outside.")
-    for one in _bad_tools(numbers):
+    for one in bad_tools(numbers):
         found.append(f"Tool {one['tool']} fails often: fix it, or raise its timeout.")
     if numbers["completeness"]["unobserved_minutes"]:
         minutes = numbers["completeness"]["unobserved_minutes"]

@@ -18,12 +18,11 @@ from ledger.core.postmortem.material import (
 )
 
 MINUTE: Final = timedelta(minutes=1)
-STORM_REFUSED_MIN: Final = 3
-"""429s in a minute, from which it counts for a storm,"""
 STORM_SHARE_MIN: Final = 0.1
-"""if they are this share of its calls too."""
-STORM_GAP: Final = timedelta(minutes=2)
-"""Calmer minutes between two of a storm, that do not end it."""
+"""A minute in which so many of the calls were refused counts for a storm, and a storm as a whole
+has as many. Not their number: once 429s come, our own limiter lets out a call a minute."""
+STORM_GAP: Final = timedelta(minutes=5)
+"""Minutes without a 429 between two of a storm, that do not end it: those calls had to wait."""
 STORM_TOTAL_MIN: Final = 10
 LOW_SHARE: Final = 0.1
 DRIVERS: Final = frozenset({"daemon"})
@@ -44,20 +43,27 @@ class Storm(NamedTuple):
 
 
 def storms(minutes: Iterable[MinuteRow]) -> list[Storm]:
-    """The storms of all accounts, in order of time."""
+    """The storms of all accounts, in order of time. `minutes` are in order."""
     found: dict[int, list[Storm]] = defaultdict(list)
+    calm: dict[int, int] = defaultdict(int)
     for row in minutes:
-        if row.refused < max(STORM_REFUSED_MIN, STORM_SHARE_MIN * row.calls):
+        mine = found[row.account_id]
+        if not row.refused or row.refused < STORM_SHARE_MIN * row.calls:
+            calm[row.account_id] += row.calls
             continue
         made = Storm(row.account_id, row.minute, row.minute + MINUTE, row.refused, row.calls)
-        mine = found[row.account_id]
         if mine and made.start - mine[-1].end <= STORM_GAP:
             last = mine.pop()
-            made = made._replace(
-                start=last.start, refused=last.refused + made.refused, calls=last.calls + made.calls
-            )
+            calls = last.calls + calm[row.account_id] + made.calls
+            made = made._replace(start=last.start, refused=last.refused + made.refused, calls=calls)
+        calm[row.account_id] = 0
         mine.append(made)
-    listed = [one for mine in found.values() for one in mine if one.refused >= STORM_TOTAL_MIN]
+    listed = [
+        one
+        for mine in found.values()
+        for one in mine
+        if one.refused >= max(STORM_TOTAL_MIN, STORM_SHARE_MIN * one.calls)
+    ]
     return sorted(listed, key=lambda one: (one.start, one.account_id))
 
 

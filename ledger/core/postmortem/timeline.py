@@ -9,6 +9,7 @@ from ledger.core.alphabet import EventKind, LifeEventKind
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.failures import Failure
 from ledger.core.postmortem.material import Material
+from ledger.core.postmortem.story import bad_tools
 
 FULL_MAX: Final = 1_000
 KEY_EVENTS: Final = frozenset(
@@ -28,7 +29,8 @@ def timeline(
     numbers: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The short list and the full one, in order of time."""
-    short = [*_ends(numbers), *_times(numbers), *_lives(numbers), *_kinds(numbers)]
+    short = [*_ends(numbers), *_times(numbers), *_tools(numbers), *_lives(numbers)]
+    short += _kinds(numbers)
     notes = list(_notes(material, cases))
     short += [entry for entry in notes if entry["kind"] in KEY_EVENTS][:NOTES_MAX]
     full = [*short, *(entry for entry in notes if entry["kind"] not in KEY_EVENTS)]
@@ -82,6 +84,15 @@ def _times(numbers: Mapping[str, Any]) -> Iterable[Entry]:
             f"noticed at {second(gap['noticed_at'])} by {gap['missed_when_noticed']} ends untold"
         )
         yield entry(gap["start"], "webhook_gap", text, see="runward webhook list")
+
+
+def _tools(numbers: Mapping[str, Any]) -> Iterable[Entry]:
+    for one in bad_tools(numbers):
+        text = (
+            f"tool {one['tool']} gave errors until {second(one['last_error'])}: "
+            f"{one['errors']['part']} of {one['meanwhile']} calls"
+        )
+        yield entry(one["first_error"], "tool_errors", text)
 
 
 def _lives(numbers: Mapping[str, Any]) -> Iterable[Entry]:

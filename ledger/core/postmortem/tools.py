@@ -28,7 +28,7 @@ def _tool(material: Material, name: str, calls: Sequence[CallRow]) -> dict[str, 
     done = [call for call in calls if call.finished_at is not None and call.finished_at <= until]
     errors = [call for call in done if call.is_error]
     kinds = Counter(material.tool_errors.get((call.run_id, call.n), "error") for call in errors)
-    times = sorted(call.finished_at.isoformat() for call in errors if call.finished_at)
+    ends = [call.finished_at for call in errors if call.finished_at is not None]
     seconds = sorted(
         (call.finished_at - call.started_at).total_seconds()
         for call in done
@@ -41,8 +41,18 @@ def _tool(material: Material, name: str, calls: Sequence[CallRow]) -> dict[str, 
         "unanswered": len(calls) - len(done),
         "errors": ratio_of(len(errors), len(done)),
         "kinds": dict(sorted(kinds.items())),
-        "first_error": times[0] if times else None,
-        "last_error": times[-1] if times else None,
+        "first_error": min(one.requested_at for one in errors).isoformat() if errors else None,
+        "last_error": max(ends).isoformat() if ends else None,
+        "meanwhile": _meanwhile(calls, errors),
         "p95_seconds": None if p95 is None else round(p95, 3),
         "runs_with_errors": len({call.run_id for call in errors}),
     }
+
+
+def _meanwhile(calls: Sequence[CallRow], errors: Sequence[CallRow]) -> int:
+    """How many calls were asked for from the first that gave an error to the last."""
+    if not errors:
+        return 0
+    first = min(one.requested_at for one in errors)
+    last = max(one.requested_at for one in errors)
+    return sum(1 for one in calls if first <= one.requested_at <= last)

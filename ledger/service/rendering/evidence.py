@@ -19,9 +19,9 @@ METHODS: Final = (
     "A failure is a verdict failed or expired. A run restarted by policy has no verdict yet.",
     "Times with more failures than expected: failed attempts in each bucket against the share of "
     "the baseline (of this window's median without one), Poisson, p below 0.01 over all buckets.",
-    "A 429 storm: minutes with at least 3 refused calls that are a tenth of all, neighbours "
-    "merged. A life that was killed takes the counts of its last minute with it, and of the two "
-    "minutes before `as of` nothing is told, since not all lives have written theirs by then.",
+    "A 429 storm: minutes in which a tenth of the calls or more were refused, at most five minutes "
+    "apart, with ten 429s in all. A life that was killed takes the counts of its last minute with "
+    "it, and of the two minutes before `as of` nothing is told, since not all have written theirs.",
     "Attributes that follow from how a run ended (attempts, duration, codes, webhooks) are not "
     "compared. Tags are those of today.",
 )

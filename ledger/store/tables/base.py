@@ -26,6 +26,12 @@ def words(members: type[enum.Enum], name: str) -> Any:
     )
 
 
+def partial_index(name: str, *columns: str, where: str) -> sa.Index:
+    """An index over the rows for which this holds."""
+    condition = sa.text(where)
+    return sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
 def run_key(primary: bool = True) -> Any:
     """A reference to the run that a row belongs to."""
     return Field(sa_type=BigId, primary_key=primary, foreign_key="run.id", ondelete="RESTRICT")

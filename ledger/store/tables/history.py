@@ -22,7 +22,7 @@ from ledger.core.alphabet import (
     Trigger,
 )
 from ledger.core.lifecycle import FINAL, TRIPLES
-from ledger.store.tables.base import ANY_LENGTH, BigId, Json, Table, run_key, words
+from ledger.store.tables.base import ANY_LENGTH, BigId, Json, Table, partial_index, run_key, words
 
 
 def _listed(states: frozenset[State]) -> str:
@@ -50,20 +50,14 @@ class RunRow(Table, table=True):
         ),
         sa.Index("ix_run_state", "state", "id"),
         sa.Index("ix_run_created_at", "created_at", "id"),
-        sa.Index(
+        partial_index("ix_run_attention", "id", where="needs_attention IS NOT NULL"),
+        partial_index(
             "ix_run_finished",
             "finished_at",
             "state",
             "created_at",
             "id",
-            sqlite_where=sa.text("finished_at IS NOT NULL"),
-            postgresql_where=sa.text("finished_at IS NOT NULL"),
-        ),
-        sa.Index(
-            "ix_run_attention",
-            "id",
-            sqlite_where=sa.text("needs_attention IS NOT NULL"),
-            postgresql_where=sa.text("needs_attention IS NOT NULL"),
+            where="finished_at IS NOT NULL",
         ),
         sa.Index(
             "ix_run_unsealed",
