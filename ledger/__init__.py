@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ledger.service.async_ledger import AsyncLedger
     from ledger.service.handlers import Handler, on
     from ledger.service.ledger import Ledger
+    from ledger.service.rendering import render
     from ledger.service.tools import Tool, ToolCall, tool
     from ledger.service.transactional import TransactionalCall
 
@@ -42,6 +43,7 @@ _HOMES = {
     "Notice": "ledger.core.passing_on",
     "Run": "ledger.core.model",
     "on": "ledger.service.handlers",
+    "render": "ledger.service.rendering",
     "Tool": "ledger.service.tools",
     "ToolCall": "ledger.service.tools",
     "TransactionalCall": "ledger.service.transactional",
@@ -71,6 +73,7 @@ __all__ = [
     "TransactionalCall",
     "WaitTimeout",
     "on",
+    "render",
     "tool",
 ]
 

@@ -78,6 +78,14 @@ def test_the_costs_are_shown(shell: dict[str, str], tmp_path: Path) -> None:
     assert {"backoff", "learned", "webhooks", "spent"} <= {words[0] for words in lines if words}
 
 
+def test_a_bad_night_is_reported(shell: dict[str, str], tmp_path: Path) -> None:
+    """The failed run is in the report, and has one of its own."""
+    done = run(["bash", "-ec", RUNWARD + block("postmortem")], shell, tmp_path)
+
+    assert "1 run ended in the window, 1 of them failed" in done.stdout
+    assert "# Report on run 1" in done.stdout
+
+
 def test_the_next_looks_are_shown(shell: dict[str, str], tmp_path: Path) -> None:
     """At the run that goes on, by what the one that ended taught: too little yet."""
     done = run(["bash", "-ec", RUNWARD + block("pacing")], shell, tmp_path)

@@ -17,11 +17,13 @@ from ledger.commands import (
     failures,
     health,
     inbox,
+    incidents,
     inspecting,
     keeping,
     limits,
     moving,
     outbound,
+    postmortem,
     proving,
     runs,
     serving,
@@ -79,6 +81,7 @@ for module in (
     serving,
     cost,
     stats,
+    postmortem,
     simulate_policy,
     doctor,
     health,
@@ -88,6 +91,7 @@ for module in (
     module.register(app)
 app.add_typer(tools.app, name="tools")
 app.add_typer(failures.app, name="errors")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(outbound.app, name="outbound")
 app.add_typer(database.app, name="db")
 app.add_typer(doctor.config, name="config")

@@ -162,6 +162,15 @@ def error_output(kind: str, message: str) -> bytes:
     return body.encode("utf-8", "replace")
 
 
+def error_type(output: bytes) -> str:
+    """The sort of an error as the model saw it; `error` for a tool's own words."""
+    try:
+        kind = json.loads(output)["error"]["type"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "error"
+    return kind[:64] if isinstance(kind, str) else "error"
+
+
 def performed(done: ToolDone, result: tuple[int, ...] | str) -> ToolDone:
     """The outcome of a transactional call after its writes: row counts, or why they are undone."""
     if isinstance(result, tuple):

@@ -19,13 +19,13 @@ from ledger.core.passing_on import Notice
 from ledger.core.restart_plan import RestartPlan
 from ledger.service.bundle import Bundled
 from ledger.service.cost import SINCE
+from ledger.service.dates import Moment
 from ledger.service.exporting import Exported
 from ledger.service.handlers import TIMEOUT_SECONDS, Handler
 from ledger.service.history import FACETS
 from ledger.service.importing import Imported
 from ledger.service.ledger import Ledger
 from ledger.service.operations import RunName
-from ledger.service.reporting import Moment
 from ledger.service.retention import Erased, Pruned
 from ledger.store.verify import Verified
 
@@ -289,6 +289,18 @@ class AsyncLedger:
             until=until,
             endpoint_monthly_usd=endpoint_monthly_usd,
         )
+
+    async def postmortem(self, *, since: Moment, **window: Any) -> dict[str, Any]:
+        """See Ledger.postmortem."""
+        return await asyncio.to_thread(self.sync.postmortem, since=since, **window)
+
+    async def postmortem_run(self, run: RunName, **options: Any) -> dict[str, Any]:
+        """See Ledger.postmortem_run."""
+        return await asyncio.to_thread(self.sync.postmortem_run, run, **options)
+
+    async def incidents(self, **window: Any) -> list[dict[str, Any]]:
+        """See Ledger.incidents."""
+        return await asyncio.to_thread(self.sync.incidents, **window)
 
 
 def _in_own_thread(call: Callable[[], None]) -> Future[None]:

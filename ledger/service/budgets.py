@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ledger.core.budget import Budget
 from ledger.core.pacing.looks import HINT_SECONDS_MAX
 from ledger.errors import Limits, MalformedReply, RateLimited, UpstreamError
-from ledger.service.usage import hour_of
+from ledger.service.usage import minute_of
 from ledger.settings import Limits as Configured
 from ledger.store.limits import Known
 
@@ -35,11 +35,12 @@ HELD_SECONDS_MIN: Final = 1.0
 
 
 @dataclass(slots=True)
-class Hour:
-    """What was seen of one account's limits in one hour."""
+class Minute:
+    """What was seen of one account's limits in one minute."""
 
     limit: float | None = None
     lowest: float | None = None
+    calls: int = 0
     refused: int = 0
     throttled: int = 0
     throttled_seconds: float = 0.0
@@ -57,7 +58,7 @@ class Budgets:
         self.share = 1.0
         self.news: set[int] = set()
         """The accounts whose rows are to be written."""
-        self.hours: dict[tuple[datetime, int], Hour] = {}
+        self.minutes: dict[tuple[datetime, int], Minute] = {}
 
     def of(self, account_id: int, record: AccountRecord | None) -> Budget:
         """The budget that an account draws on."""
@@ -97,28 +98,32 @@ class Budgets:
             budget.saw(limits, at)
             self._saw(account_id, limits, now)
         if error is not None and _refused(error):
-            self.hour(account_id, now).refused += 1
+            minute = self.minute(account_id, now)
+            minute.calls += 1
+            minute.refused += 1
             wait = error.reply.retry_after_seconds
             budget.refused(at, started=started.timestamp(), retry_after=wait, spread=spread)
         elif error is None:
+            self.minute(account_id, now).calls += 1
             budget.worked(started.timestamp())
         else:
             return
         self._notice(account_id, budget, at)
 
-    def hour(self, account_id: int, now: datetime) -> Hour:
-        """What is counted of the present hour."""
-        key = (hour_of(now), account_id)
-        if key not in self.hours:
-            self.hours[key] = Hour()
-        return self.hours[key]
+    def minute(self, account_id: int, now: datetime) -> Minute:
+        """What is counted of the present minute."""
+        key = (minute_of(now), account_id)
+        if key not in self.minutes:
+            self.minutes[key] = Minute()
+        return self.minutes[key]
 
-    def put_back(self, hours: Mapping[tuple[datetime, int], Hour]) -> None:
+    def put_back(self, minutes: Mapping[tuple[datetime, int], Minute]) -> None:
         """What was taken could not be written: count it again."""
-        for (at, account_id), old in hours.items():
-            new = self.hour(account_id, at)
+        for (at, account_id), old in minutes.items():
+            new = self.minute(account_id, at)
             new.limit = old.limit if new.limit is None else new.limit
             new.lowest = min((v for v in (old.lowest, new.lowest) if v is not None), default=None)
+            new.calls += old.calls
             new.refused += old.refused
             new.throttled += old.throttled
             new.throttled_seconds += old.throttled_seconds
@@ -126,9 +131,9 @@ class Budgets:
     def throttled(self, counts: Mapping[int, list[float]], now: datetime) -> None:
         """Count how often, and how long, something had to wait for a call."""
         for account_id, (times, seconds) in counts.items():
-            hour = self.hour(account_id, now)
-            hour.throttled += int(times)
-            hour.throttled_seconds += seconds
+            minute = self.minute(account_id, now)
+            minute.throttled += int(times)
+            minute.throttled_seconds += seconds
 
     def divide(self, lives: int, now: datetime) -> None:
         """So many lives are at work, this one among them."""
@@ -175,13 +180,12 @@ class Budgets:
             self.news.add(account_id)
 
     def _saw(self, account_id: int, limits: Limits, now: datetime) -> None:
-        hour = self.hour(account_id, now)
+        minute = self.minute(account_id, now)
         if limits.limit is not None:
-            hour.limit = limits.limit
+            minute.limit = limits.limit
         if limits.remaining is not None:
-            hour.lowest = (
-                limits.remaining if hour.lowest is None else min(hour.lowest, limits.remaining)
-            )
+            known = (minute.lowest, limits.remaining)
+            minute.lowest = min(left for left in known if left is not None)
 
     def _key(self, record: AccountRecord) -> tuple[str, str]:
         here = self._credentials.get((record.provider, record.base_url, record.project))

@@ -8,12 +8,23 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from ledger.core.moments import read_moment
+
+Moment = datetime | str
+"""A time as callers give it: an aware datetime, an ISO date, an age such as 2h, or words."""
+
 SETTINGS: Final = {
     "PREFER_DATES_FROM": "past",
     "RETURN_AS_TIMEZONE_AWARE": True,
     "TIMEZONE": "UTC",
     "PARSERS": ["relative-time", "absolute-time"],
 }
+
+
+def moment(given: Moment, now: datetime) -> datetime:
+    """The instant that is meant, seen from `now`. Raises InvalidInput."""
+    text = given.isoformat() if isinstance(given, datetime) else given
+    return read_moment(text, now, otherwise=read_words)
 
 
 def read_words(text: str, now: datetime) -> datetime | None:

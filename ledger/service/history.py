@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ledger.clock import utcnow
 from ledger.core.folding import as_it_stood, judge_past
 from ledger.core.measures import Tally, bucket_of
-from ledger.core.moments import read_moment
 from ledger.core.policy import bounded, parse_duration
 from ledger.core.query import TAG as TAG_NAME
 from ledger.core.query import Term, parse_query
 from ledger.core.request import judge_number
 from ledger.errors import InvalidInput, NotFound
-from ledger.service.dates import read_words
+from ledger.service.dates import Moment, moment, read_words
 from ledger.service.operations import RunName
 from ledger.service.views import past_summary, run_summary
 from ledger.store.facets import count_facets
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from ledger.store.store import Store
 
-Moment = datetime | str
 SINCE: Final = "7d"
 GROUPS_MAX: Final = 1_000
 BUCKETS_MAX: Final = 2_000
@@ -136,8 +134,8 @@ class History:
         """
         now = utcnow()
         at = None if as_of is None else judge_past_moment(as_of, now)
-        begin = _moment(since, at or now)
-        end = None if until is None else _moment(until, at or now)
+        begin = moment(since, at or now)
+        end = None if until is None else moment(until, at or now)
         terms = parse_query(query, now=now, otherwise=read_words)
         if at is not None:
             judge_past(terms)
@@ -231,12 +229,7 @@ def judge_field(name: str, known: Sequence[str]) -> str:
 
 def judge_past_moment(given: Moment, now: datetime) -> datetime:
     """A time that is over. Raises InvalidInput."""
-    at = _moment(given, now)
+    at = moment(given, now)
     if at > now:
         raise InvalidInput(f"{at.isoformat()} is still to come", hint="--as-of asks about the past")
     return at
-
-
-def _moment(given: Moment, now: datetime) -> datetime:
-    text = given.isoformat() if isinstance(given, datetime) else given
-    return read_moment(text, now, otherwise=read_words)

@@ -8,6 +8,7 @@ from typing import Final
 from ledger.errors import DatabaseError
 from ledger.service.anchoring import seal_some
 from ledger.service.usage import Usage
+from ledger.store.limits import forget_minutes
 from ledger.store.outbox import forget as forget_outbox
 from ledger.store.store import Store, forget_batches
 from ledger.store.tally import add_usage
@@ -48,6 +49,7 @@ class Housekeeping:
         strange = now - timedelta(days=FOREIGN_DAYS)
         await self._writer.transact(lambda c: forget_foreign(c, strange))
         await self._writer.transact(lambda c: forget_outbox(c, old))
+        await self._writer.transact(lambda c: forget_minutes(c, old))
 
     async def seal_if_due(self, now: datetime) -> None:
         """Make some seals when it is time; the rest at the next call."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ledger.errors import DatabaseError
 from ledger.service.threads import to_its_end
 from ledger.store.limits import (
-    HourRow,
     Known,
-    add_hours,
+    MinuteRow,
+    add_minutes,
     known_limits,
     write_known,
 )
@@ -58,29 +58,32 @@ class LimitCare:
         budgets = self._accounts.budgets
         throttled, self._turns.throttled = self._turns.throttled, {}
         budgets.throttled(throttled, now)
-        hours, budgets.hours = budgets.hours, {}
+        minutes, budgets.minutes = budgets.minutes, {}
         rows = [
-            HourRow(
-                hour=hour,
+            MinuteRow(
+                minute=minute,
                 account_id=account,
                 limit_seen=seen.limit,
                 lowest_left=seen.lowest,
+                calls=seen.calls,
                 refused=seen.refused,
                 throttled=seen.throttled,
                 throttled_seconds=seen.throttled_seconds,
             )
-            for (hour, account), seen in hours.items()
+            for (minute, account), seen in minutes.items()
         ]
         known = [_known(self._accounts, row.account_id) for row in rows]
         try:
             await self._writer.transact(lambda c: _write(c, rows, known))
         except DatabaseError:
-            budgets.put_back(hours)
+            budgets.put_back(minutes)
             raise
 
 
-def _write(connection: Connection, rows: Sequence[HourRow], known: Sequence[Known | None]) -> None:
-    add_hours(connection, rows)
+def _write(
+    connection: Connection, rows: Sequence[MinuteRow], known: Sequence[Known | None]
+) -> None:
+    add_minutes(connection, rows)
     write_known(connection, [item for item in known if item is not None])
 
 

@@ -10,8 +10,8 @@ from ledger.clock import utcnow
 from ledger.providers import open_provider
 from ledger.service.accounts import AccountRecord, Accounts
 from ledger.service.budgets import KNOWN_FOR
-from ledger.service.usage import hour_of
-from ledger.store.limits import HourRow, Known, hours_since, known_limits
+from ledger.service.usage import minute_of
+from ledger.store.limits import Known, MinuteRow, known_limits, minutes_since
 from ledger.store.queries import accounts as read_accounts
 
 if TYPE_CHECKING:
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 
 def limits(ledger: Ledger, now: datetime | None = None) -> list[dict[str, Any]]:
-    """One row an account. Sums by whole hours: those of `1h` reach back one to two hours, those of
-    `24h` one day and up to an hour more. `left` is what upstream last said, within a minute."""
+    """One row an account. Sums are of whole minutes; `left` is what upstream last said."""
     now = now or utcnow()
-    rows, (known, lives), hours = ledger.store.read(
+    rows, (known, lives), minutes = ledger.store.read(
         lambda c: (
             read_accounts(c),
             known_limits(c),
-            hours_since(c, hour_of(now - timedelta(hours=24))),
+            minutes_since(c, minute_of(now - timedelta(hours=24))),
         )
     )
     accounts = Accounts(ledger.credentials, open_provider)
     by_id = {item.id: item for item in known}
     return [
-        _row(accounts, row, by_id[row.id], lives, [h for h in hours if h.account_id == row.id], now)
+        _row(
+            accounts, row, by_id[row.id], lives, [m for m in minutes if m.account_id == row.id], now
+        )
         for row in rows
     ]
 
@@ -42,7 +43,7 @@ def _row(
     row: Any,
     known: Known,
     lives: int,
-    hours: Sequence[HourRow],
+    minutes: Sequence[MinuteRow],
     now: datetime,
 ) -> dict[str, Any]:
     record = accounts.records[row.id] = accounts.read(row)
@@ -51,8 +52,8 @@ def _row(
     seen = known.limit if fresh else None
     named = [value for value in (configured, seen) if value is not None]
     limit = min(named, default=None)
-    recent = [hour for hour in hours if hour.hour >= hour_of(now - timedelta(hours=1))]
-    lowest = min((h.lowest_left for h in recent if h.lowest_left is not None), default=None)
+    recent = [row for row in minutes if row.minute >= minute_of(now - timedelta(hours=1))]
+    lowest = min((m.lowest_left for m in recent if m.lowest_left is not None), default=None)
     return {
         **_place(record),
         "configured": configured,
@@ -64,7 +65,7 @@ def _row(
         "lives": lives,
         "share": None if limit is None else round(limit / max(lives, 1), 3),
         **_sums("1h", recent),
-        **_sums("24h", hours),
+        **_sums("24h", minutes),
         "held_until": _future(known.held_until, now),
         "state": "stopped" if row.stopped_why else known.breaker or "closed",
         "why": row.stopped_why,
@@ -81,11 +82,11 @@ def _place(record: AccountRecord) -> Mapping[str, Any]:
     }
 
 
-def _sums(name: str, hours: Sequence[HourRow]) -> dict[str, Any]:
+def _sums(name: str, minutes: Sequence[MinuteRow]) -> dict[str, Any]:
     return {
-        f"refused_{name}": sum(hour.refused for hour in hours),
-        f"throttled_{name}": sum(hour.throttled for hour in hours),
-        f"throttled_seconds_{name}": round(sum(hour.throttled_seconds for hour in hours), 1),
+        f"refused_{name}": sum(row.refused for row in minutes),
+        f"throttled_{name}": sum(row.throttled for row in minutes),
+        f"throttled_seconds_{name}": round(sum(row.throttled_seconds for row in minutes), 1),
     }
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import utcnow
 from ledger.core.alphabet import OutboxState
 from ledger.core.delivery import TEST_EVENT
-from ledger.core.moments import read_moment
 from ledger.entropy import new_id
 from ledger.errors import InvalidInput, NotFound
 from ledger.providers.outbound import Poster
 from ledger.service.auditing import note_action
+from ledger.service.dates import moment
 from ledger.service.handlers import PREFIX
 from ledger.service.outbound import demand_endpoint, endpoint, send
 from ledger.store import outbox
@@ -64,8 +64,8 @@ def choose(ledger: Ledger, ids: Sequence[int], *, name: str | None, since: str |
         )
     if name is not None and since is not None:
         _judge(ledger, name, "what is named", "runward outbound list")
-        moment = read_moment(since, utcnow())
-        return ledger.store.read(lambda c: outbox.ids_since(c, name, moment))
+        begin = moment(since, utcnow())
+        return ledger.store.read(lambda c: outbox.ids_since(c, name, begin))
     rows = ledger.store.read(lambda c: outbox.of_ids(c, ids))
     unknown = sorted(set(ids) - {row.id for row in rows})
     if unknown:

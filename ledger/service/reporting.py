@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ledger.clock import utcnow
-from ledger.core.moments import read_moment
 from ledger.errors import InvalidInput
 from ledger.service.cost import SINCE, cost_report, judge_by, judge_window
+from ledger.service.dates import Moment, moment
 from ledger.service.failures import failure_report, failures_report, rules_of
+from ledger.service.incidents import SINCE as INCIDENTS_SINCE
+from ledger.service.incidents import incident, incidents
 from ledger.service.next_looks import next_looks
 from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
 from ledger.service.policies import Terms, policies_report, traffic
+from ledger.service.postmortem import postmortem
 from ledger.service.price_list import load_prices
+from ledger.service.run_report import run_report
 from ledger.service.simulating import simulate_policy
 from ledger.service.timelines import compared
 from ledger.store.failures import Span
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from ledger.store.costs import Window
     from ledger.store.store import Store
 
-Moment = datetime | str
 MONEY_MAX: Final = 1_000_000
 
 
@@ -108,6 +110,56 @@ class Reporting:
         pair = [ledger.run_id(run) for run in (one, other)]
         return compared(map(ledger.show, pair), map(ledger.events, pair))
 
+    def postmortem(
+        self,
+        *,
+        since: Moment,
+        until: Moment | None = None,
+        query: str = "",
+        as_of: Moment | None = None,
+        baseline: str = "previous",
+        redact: bool = False,
+    ) -> dict[str, Any]:
+        """The numbers of an incident report on a window, as plain values; `render` makes a text.
+
+        Runs count that match the query and were created, open or ended in the window. `until` is
+        by default `as_of`, and that now; what happened after `as_of` is left out. `baseline` is
+        previous or week: what delays and excesses are judged by. With `redact` names are hashes.
+        Raises InvalidInput, and ConfigurationError for a bad price file.
+        """
+        return postmortem(
+            cast("Ledger", self),
+            since=since,
+            until=until,
+            query=query,
+            as_of=as_of,
+            baseline=baseline,
+            redact=redact,
+        )
+
+    def postmortem_run(
+        self, run: RunName, *, as_of: Moment | None = None, redact: bool = False
+    ) -> dict[str, Any]:
+        """The numbers of a report on one run, with what was recorded up to `as_of`.
+
+        Raises NotFound, and InvalidInput for a time that cannot be meant.
+        """
+        return run_report(cast("Ledger", self), run, as_of=as_of, redact=redact)
+
+    def incidents(
+        self, *, since: Moment = INCIDENTS_SINCE, until: Moment | None = None
+    ) -> list[dict[str, Any]]:
+        """Times that may be worth a report, the newest first: more failures than usual, 429 storms,
+        webhook gaps, workers that died or lost runs again and again, runs that waited to be sent.
+
+        They are computed each time. `minutes` is how long each took. Raises InvalidInput.
+        """
+        return incidents(cast("Ledger", self), since=since, until=until)
+
+    def incident(self, name: str, *, since: Moment = INCIDENTS_SINCE) -> dict[str, Any]:
+        """One of them by its id. Raises NotFound."""
+        return incident(cast("Ledger", self), name, since=since)
+
     def next_looks(self, run: RunName) -> dict[str, Any]:
         """When the next looks at a run come, and why then. Raises NotFound."""
         ledger = cast("Ledger", self)
@@ -133,8 +185,4 @@ def _span(since: Moment, until: Moment | None) -> Span:
 
 def _window(since: Moment, until: Moment | None) -> Window:
     now = utcnow()
-
-    def moment(given: Moment) -> datetime:
-        return read_moment(given.isoformat() if isinstance(given, datetime) else given, now)
-
-    return judge_window(moment(since), None if until is None else moment(until))
+    return judge_window(moment(since, now), None if until is None else moment(until, now))

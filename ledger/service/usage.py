@@ -12,6 +12,11 @@ def hour_of(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
 
 
+def minute_of(now: datetime) -> datetime:
+    """The minute that is rolled up."""
+    return now.replace(second=0, microsecond=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call that was made: its operation, `ok` or the error's class, and how long it took."""

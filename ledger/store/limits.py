@@ -1,4 +1,4 @@
-"""What lives know of the limits of their credentials: on the account's row, and hour by hour."""
+"""What lives know of the limits of their credentials: on the account's row, and by the minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ledger.store.lives import WORKER
 from ledger.store.rows import table_of
 from ledger.store.tables import AccountRow, ApiLimitRow
 
-ACCOUNT, HOURS = table_of(AccountRow), table_of(ApiLimitRow)
+ACCOUNT, MINUTES = table_of(AccountRow), table_of(ApiLimitRow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +30,17 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HourRow:
-    """What one life saw of an account's limit in an hour: added to what others saw."""
+class MinuteRow:
+    """What one life saw of an account's limit in a minute: added to what others saw."""
 
-    hour: datetime
+    minute: datetime
     account_id: int
     limit_seen: float | None
     lowest_left: float | None
-    refused: int
-    throttled: int
-    throttled_seconds: float
+    calls: int = 0
+    refused: int = 0
+    throttled: int = 0
+    throttled_seconds: float = 0.0
 
 
 _KNOWN = sa.select(
@@ -76,36 +77,50 @@ def write_known(connection: sa.Connection, known: Sequence[Known]) -> None:
         connection.execute(sa.update(ACCOUNT).where(ACCOUNT.c.id == item.id).values(values))
 
 
-def add_hours(connection: sa.Connection, rows: Sequence[HourRow]) -> None:
-    """Add what was seen. In one statement each: two lives may be the first of an hour at once."""
+def add_minutes(connection: sa.Connection, rows: Sequence[MinuteRow]) -> None:
+    """Add what was seen. In one statement each: two lives may be the first of a minute at once."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for row in sorted(rows, key=lambda row: (row.hour, row.account_id)):
-        values: dict[str, Any] = {name: getattr(row, name) for name in HourRow.__dataclass_fields__}
-        statement = insert(HOURS).values(**values)
+    for row in sorted(rows, key=lambda row: (row.minute, row.account_id)):
+        values: dict[str, Any] = {
+            name: getattr(row, name) for name in MinuteRow.__dataclass_fields__
+        }
+        statement = insert(MINUTES).values(**values)
         new = statement.excluded
         lower = sa.case(
-            (new.lowest_left < HOURS.c.lowest_left, new.lowest_left),
-            else_=sa.func.coalesce(HOURS.c.lowest_left, new.lowest_left),
+            (new.lowest_left < MINUTES.c.lowest_left, new.lowest_left),
+            else_=sa.func.coalesce(MINUTES.c.lowest_left, new.lowest_left),
         )
         merged = statement.on_conflict_do_update(
-            index_elements=["hour", "account_id"],
+            index_elements=["minute", "account_id"],
             set_={
-                "limit_seen": sa.func.coalesce(new.limit_seen, HOURS.c.limit_seen),
+                "limit_seen": sa.func.coalesce(new.limit_seen, MINUTES.c.limit_seen),
                 "lowest_left": lower,
-                "refused": HOURS.c.refused + new.refused,
-                "throttled": HOURS.c.throttled + new.throttled,
-                "throttled_seconds": HOURS.c.throttled_seconds + new.throttled_seconds,
+                "calls": MINUTES.c.calls + new.calls,
+                "refused": MINUTES.c.refused + new.refused,
+                "throttled": MINUTES.c.throttled + new.throttled,
+                "throttled_seconds": MINUTES.c.throttled_seconds + new.throttled_seconds,
             },
         )
         connection.execute(merged)
 
 
-def hours_since(connection: sa.Connection, since: datetime) -> list[HourRow]:
-    """What was seen since an hour, that one included, in order."""
+def minutes_since(
+    connection: sa.Connection, since: datetime, until: datetime | None = None
+) -> list[MinuteRow]:
+    """What was seen since a minute, that one included, and before `until`, in order."""
     statement = (
-        sa.select(HOURS).where(HOURS.c.hour >= since).order_by(HOURS.c.hour, HOURS.c.account_id)
+        sa.select(MINUTES)
+        .where(MINUTES.c.minute >= since)
+        .order_by(MINUTES.c.minute, MINUTES.c.account_id)
     )
-    return [HourRow(**row) for row in connection.execute(statement).mappings()]
+    if until is not None:
+        statement = statement.where(MINUTES.c.minute < until)
+    return [MinuteRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def forget_minutes(connection: sa.Connection, before: datetime) -> None:
+    """Drop what nobody asks for any more."""
+    connection.execute(sa.delete(MINUTES).where(MINUTES.c.minute < before))
 
 
 def standing(
@@ -127,8 +142,8 @@ def standing(
         if remaining is not None:
             left[profile, provider] = remaining
     waited = (
-        sa.select(*by, sa.func.sum(HOURS.c.throttled_seconds))
-        .join(HOURS, HOURS.c.account_id == ACCOUNT.c.id)
+        sa.select(*by, sa.func.sum(MINUTES.c.throttled_seconds))
+        .join(MINUTES, MINUTES.c.account_id == ACCOUNT.c.id)
         .group_by(*by)
     )
     throttled: dict[tuple[str, ...], float] = {}

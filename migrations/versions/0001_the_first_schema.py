@@ -46,18 +46,19 @@ def upgrade() -> None:
     )
     op.create_table(
         "api_limit",
-        sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("minute", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("limit_seen", sa.Float(), nullable=True),
         sa.Column("lowest_left", sa.Float(), nullable=True),
+        sa.Column("calls", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("refused", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
             "throttled", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("throttled_seconds", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("hour", "account_id", name=op.f("pk_api_limit")),
+        sa.PrimaryKeyConstraint("minute", "account_id", name=op.f("pk_api_limit")),
     )
     op.create_table(
         "api_usage",

@@ -11,17 +11,17 @@ import sqlalchemy as sa
 from support import NOW, Bench, later
 
 from ledger.store.limits import (
-    HourRow,
     Known,
-    add_hours,
-    hours_since,
+    MinuteRow,
+    add_minutes,
     known_limits,
+    minutes_since,
     write_known,
 )
 
-HOUR = NOW.replace(minute=0, second=0, microsecond=0)
-SEEN = HourRow(
-    hour=HOUR, account_id=1, limit_seen=300, lowest_left=20, refused=1, throttled=2,
+MINUTE = NOW.replace(second=0, microsecond=0)
+SEEN = MinuteRow(
+    minute=MINUTE, account_id=1, limit_seen=300, lowest_left=20, calls=5, refused=1, throttled=2,
     throttled_seconds=1.5,
 )  # fmt: skip
 
@@ -66,8 +66,8 @@ def test_who_knows_nothing_takes_nothing_back(bench: Bench) -> None:
     assert known() == read
 
 
-def test_hours_add_up(bench: Bench) -> None:
-    """Several lives in one hour: sums, the lowest that was left, the limit last seen."""
+def test_minutes_add_up(bench: Bench) -> None:
+    """Several lives in one minute: sums, the lowest that was left, the limit last seen."""
     bench.submit()
     rows = [
         SEEN,
@@ -76,17 +76,17 @@ def test_hours_add_up(bench: Bench) -> None:
         replace(SEEN, lowest_left=9, limit_seen=None),
     ]
     for row in rows:
-        _write(bench, lambda c, row=row: add_hours(c, [row]))
-    other = replace(SEEN, hour=HOUR - timedelta(hours=30))
-    _write(bench, lambda c: add_hours(c, [other]))
+        _write(bench, lambda c, row=row: add_minutes(c, [row]))
+    other = replace(SEEN, minute=MINUTE - timedelta(hours=30))
+    _write(bench, lambda c: add_minutes(c, [other]))
 
-    found = bench.store.read(lambda c: hours_since(c, HOUR - timedelta(hours=24)))
+    found = bench.store.read(lambda c: minutes_since(c, MINUTE - timedelta(hours=24)))
 
     total = replace(
-        SEEN, limit_seen=200, lowest_left=3, refused=4, throttled=8, throttled_seconds=6.0
+        SEEN, limit_seen=200, lowest_left=3, calls=20, refused=4, throttled=8, throttled_seconds=6.0
     )
     assert [total] == found
-    assert [other, total] == bench.store.read(lambda c: hours_since(c, other.hour))
+    assert [other, total] == bench.store.read(lambda c: minutes_since(c, other.minute))
 
 
 def test_lives_are_counted_until_they_end(bench: Bench) -> None:

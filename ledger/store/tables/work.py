@@ -133,13 +133,15 @@ class ApiUsageRow(Table, table=True):
 
 
 class ApiLimitRow(Table, table=True):
-    """What was seen of an account's limits in one hour."""
+    """What was seen of an account's limits in one minute: a storm is over within half an hour."""
 
     __tablename__ = "api_limit"
-    hour: datetime = Field(primary_key=True)
+    minute: datetime = Field(primary_key=True)
     account_id: int = Field(sa_type=BigId, primary_key=True)
     limit_seen: float | None = None
     lowest_left: float | None = None
+    calls: int = Field(default=0, sa_type=BigId)
+    """Those that upstream answered, or refused as too many."""
     refused: int = Field(sa_type=BigId)
     throttled: int = Field(sa_type=BigId)
     throttled_seconds: float

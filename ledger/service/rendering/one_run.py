@@ -1,0 +1,114 @@
+"""The document on one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ledger.service.rendering.blocks import (
+    Block,
+    Chart,
+    Code,
+    Document,
+    Section,
+    Text,
+    cell,
+    is_time,
+    table,
+)
+from ledger.service.rendering.charts import gantt
+
+Numbers = Mapping[str, Any]
+WIDTH: Final = 60
+EVENT_COLUMNS: Final = (
+    "seq", "at", "kind", "from", "to", "source", "actor", "attempt", "upstream_status",
+    "request_id", "code",
+)  # fmt: skip
+
+
+def one_run(numbers: Numbers) -> Document:
+    """Its states over time, attempts, objects, tool calls, events and siblings."""
+    run, head = numbers["run"], numbers["header"]
+    facts = [
+        *((name, run[name]) for name in ("key", "provider", "model", "state")),
+        ("tags", ", ".join(f"{name}={value}" for name, value in run["tags"].items())),
+        ("created", run["created_at"]),
+        ("deadline", run["deadline_at"]),
+        ("as of", head["as_of"]),
+        ("runward's version", head["version"]),
+        ("redacted", head["redacted"]),
+    ]
+    sections = [
+        Section("The run", [table("Run", ("what", "value"), facts)]),
+        Section("Its states over time", _gantt(numbers)),
+        _listed("Attempts", numbers["attempts"]),
+        _listed("Upstream objects", numbers["remotes"]),
+        _listed("Tool calls", numbers["tool_calls"]),
+        Section("Events", [_events(numbers["events"])]),
+        Section("Siblings", _siblings(numbers["siblings"])),
+    ]
+    return Document(head["title"], sections)
+
+
+def _gantt(numbers: Numbers) -> Sequence[Block]:
+    return [
+        Code(bars(numbers["states"])),
+        Chart("States over time", gantt(numbers)),
+        table(
+            "States",
+            ("state", "attempt", "from", "to", "seconds"),
+            [[fine(one[n]) for n in ("state", "attempt", "start", "end", "seconds")]
+             for one in numbers["states"]],
+        ),
+    ]  # fmt: skip
+
+
+def bars(states: Sequence[Numbers]) -> list[str]:
+    """One line a state, with its place in the run's time."""
+    if not states:
+        return ["(no time passed)"]
+    begin = datetime.fromisoformat(states[0]["start"])
+    whole = max((datetime.fromisoformat(states[-1]["end"]) - begin).total_seconds(), 1e-6)
+    lines = []
+    for one in states:
+        after = (datetime.fromisoformat(one["start"]) - begin).total_seconds()
+        left = min(int(after / whole * WIDTH), WIDTH - 1)
+        length = min(max(round(one["seconds"] / whole * WIDTH), 1), WIDTH - left)
+        bar = f"{' ' * left}{'#' * length}".ljust(WIDTH)
+        name = f"{one['attempt']} {one['state']}"
+        lines.append(f"{name:<18} |{bar}| {cell(one['seconds'])} s")
+    return lines
+
+
+def _listed(title: str, rows: Sequence[Numbers]) -> Section:
+    columns = list(rows[0]) if rows else []
+    heads = [name.replace("_", " ") for name in columns]
+    return Section(title, [table(title, heads, [[fine(row[c]) for c in columns] for row in rows])])
+
+
+def fine(value: object) -> object:
+    """A time to the millisecond: within one run it matters."""
+    text = str(value)
+    return f"{text[:10]} {text[11:23].ljust(12, '0')}Z" if is_time(text) and "." in text else value
+
+
+def _events(events: Sequence[Numbers]) -> Block:
+    heads = [name.replace("_", " ") for name in EVENT_COLUMNS]
+    return table("History", heads, [[fine(one[name]) for name in EVENT_COLUMNS] for one in events])
+
+
+def _siblings(found: Numbers) -> Sequence[Block]:
+    runs = ", ".join(map(str, found["same_failure_runs"]))
+    return [
+        Text(
+            f"{found['same_failure']} other runs failed the same way within half a day"
+            f"{f': {runs}' if runs else ''}."
+        ),
+        Text(
+            f"Of the same model and provider {found['same_hour']} other runs were created in the "
+            f"hour from {cell(found['hour'])}; {found['same_hour_ended']} have ended, "
+            f"{found['same_hour_failed']} of them failed; half of those that completed took "
+            f"{cell(found['same_hour_p50_seconds']) or '-'} s or less."
+        ),
+    ]

@@ -1,0 +1,65 @@
+"""The report on one run: reading what it is made of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ledger.clock import utcnow
+from ledger.core.postmortem.one_run import run_numbers, windows
+from ledger.errors import InvalidInput
+from ledger.service.dates import moment
+from ledger.service.workers import program_version
+from ledger.store.queries import PAGE_MAX, events_of, one
+from ledger.store.siblings import same_failure, same_hour
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ledger.service.ledger import Ledger
+    from ledger.service.operations import RunName
+
+EVENTS_MAX: Final = 10_000
+
+
+def run_report(
+    ledger: Ledger, run: RunName, *, as_of: datetime | str | None, redact: bool
+) -> dict[str, Any]:
+    """The numbers of one run. Raises NotFound, and InvalidInput for a time that cannot be meant."""
+    now = utcnow()
+    at = now if as_of is None else moment(as_of, now)
+    if at > now:
+        raise InvalidInput("as_of lies in the future", hint="a report tells what has happened")
+    run_id = ledger.run_id(run)
+
+    def read(connection: Connection) -> dict[str, Any]:
+        facts = one(connection, run_id)
+        if facts.run.created_at > at:
+            raise InvalidInput(f"run {run_id} was created after as_of")
+        marks = [a.fingerprint for a in facts.attempts if a.fingerprint]
+        spans = windows(facts)
+        failure: tuple[int, list[int]] = (0, [])
+        if marks:
+            since, until = spans["day"]
+            failure = same_failure(connection, facts.run, marks[-1], since, min(until, at))
+        return run_numbers(
+            facts,
+            _events(connection, run_id),
+            as_of=at,
+            version=program_version(),
+            failure=failure,
+            hour=same_hour(connection, facts.run, spans["hour"][0], min(spans["hour"][1], at)),
+            redact=redact,
+        )
+
+    return ledger.store.read(read)
+
+
+def _events(connection: Connection, run_id: int) -> list[Any]:
+    found: list[Any] = []
+    while len(found) < EVENTS_MAX:
+        page = events_of(connection, run_id, after=found[-1].seq if found else 0)
+        found += page
+        if len(page) < PAGE_MAX:
+            break
+    return found

@@ -1,0 +1,85 @@
+"""`runward postmortem` and `incidents`: forms, files, and what is said of a mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, assert_clear
+
+from ledger.simulator import Simulator
+
+
+@pytest.fixture
+def ended(runward: CommandLine, sim: Simulator) -> CommandLine:
+    """One run completed, one failed."""
+    runward.done("sim-ok")
+    runward.done("sim-fail-server_error")
+    return runward
+
+
+def test_a_report_in_every_form(ended: CommandLine) -> None:
+    """Markdown by default; all of them from the same numbers."""
+    markdown = ended("postmortem", "--since", "1h")
+    html = ended("postmortem", "--since", "1h", "-o", "html")
+    numbers = ended("postmortem", "--since", "1h", "-o", "json", "--baseline", "week").json
+
+    assert markdown.out.startswith("# Incident report ")
+    assert "2 runs ended in the window, 1 of them failed (50.0%" in markdown.out
+    assert html.out.startswith("<!doctype html>")
+    assert "2 runs ended in the window, 1 of them failed (50.0%" in html.out
+    assert (2, 1) == (numbers["impact"]["finished"], numbers["impact"]["failed"])
+    assert ["week", "previous"] == [past["name"] for past in numbers["comparison"]]
+
+
+def test_a_report_goes_into_a_file(ended: CommandLine) -> None:
+    """And says where; a folder that is not there is named."""
+    said = ended("postmortem", "--since", "1h", "--output", "night.md")
+
+    assert ("", 0) == (said.out, said.code)
+    assert "night.md" in said.err
+    assert Path("night.md").read_text().startswith("# Incident report ")
+    assert_clear(ended("postmortem", "--since", "1h", "--output", "nowhere/night.md"))
+
+
+def test_a_report_on_one_run(ended: CommandLine) -> None:
+    said = ended("postmortem", "--run", "2")
+    numbers = ended("postmortem", "--run", "2", "-o", "json").json
+
+    assert said.out.startswith("# Report on run 2")
+    assert "server" in said.out
+    assert "failed" == numbers["run"]["state"]
+
+
+def test_only_the_runs_of_a_query(ended: CommandLine) -> None:
+    found = ended("postmortem", "--since", "1h", "-q", "model:sim-ok", "-o", "json").json
+
+    assert (1, 0) == (found["impact"]["finished"], found["impact"]["failed"])
+    assert "model:sim-ok" in found["impact"]["queries"]["failed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "--since or --run"),
+        (("--run", "1", "--since", "1h"), 2, "one run"),
+        (("--since", "soon"), 2, "soon"),
+        (("--since", "1h", "--until", "3h"), 2, "before"),
+        (("--run", "77"), 3, "77"),
+    ],
+)
+def test_mistakes(runward: CommandLine, arguments: tuple[str, ...], code: int, words: str) -> None:
+    said = runward("postmortem", *arguments)
+
+    assert code == said.code
+    assert words in said.err
+    assert_clear(said)
+
+
+def test_incidents(ended: CommandLine) -> None:
+    """A quiet ledger has none; a name that nobody knows is an error."""
+    assert [] == json.loads(ended("incidents", "list", "-o", "json").out)
+    said = ended("incidents", "show", "storm-20260101T0000-default")
+    assert 3 == said.code
+    assert_clear(said)

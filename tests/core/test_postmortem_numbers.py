@@ -1,0 +1,232 @@
+"""The numbers of whole nights, and the words that are made of them."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+from typing import Any
+
+from report_material import MORNING, SPAN, ended, life, material, minute, run
+from support import NOW, later
+
+from ledger.core.alphabet import State
+from ledger.core.postmortem.hiding import hidden
+from ledger.core.postmortem.incidents import Incident, by_failures, by_rules, by_waiting
+from ledger.core.postmortem.material import Before, EndRow, GapRow, LifeEventRow, Span
+from ledger.core.postmortem.numbers import numbers
+from ledger.core.postmortem.story import QUIET
+from ledger.core.prices import parse_prices
+
+PRICES = parse_prices("[models]\ngpt-a = { input = 1, output = 10 }", "test")
+SECONDS = SPAN.length.total_seconds()
+
+
+def night(seed: int, rates: dict[str, float], runs: int = 600) -> list[Any]:
+    """Runs that fail at the rate of their model, spread over the window."""
+    rng = random.Random(seed)
+    rows: list[Any] = []
+    for number in range(1, runs + 1):
+        model = rng.choice(sorted(rates))
+        state = State.failed if rng.random() < rates[model] else State.completed
+        at = rng.uniform(60, SECONDS - 1)
+        tags = {"team": rng.choice("abcd"), "customer": f"c{rng.randrange(40)}"}
+        created = later(max(at - 30, 0))
+        rows += ended(state, at, run_id=number, model=model, tags=tags, created_at=created)
+    return rows
+
+
+def before(rate: float, ends: int = 600) -> Before:
+    """The window before, in which runs failed at this rate."""
+    past = SPAN.moved(-SPAN.length)
+    bad = round(ends * rate)
+    rows = [
+        EndRow(State.failed if n < bad else State.completed, past.since,
+               past.since + timedelta(seconds=60), "responses", "gpt-a", None, 1, {})
+        for n in range(ends)
+    ]  # fmt: skip
+    return Before(name="previous", span=past, ends=rows, failed_attempts=bad)
+
+
+def of(*rows: Any, **fields: Any) -> dict[str, Any]:
+    return numbers(material(*rows, **fields), PRICES, (), version="1")
+
+
+def test_a_quiet_night_names_no_cause() -> None:
+    """Three of a hundred fail, as the night before: of twenty such nights one may say more."""
+    rates = {"gpt-a": 0.03, "gpt-b": 0.03, "gpt-c": 0.03}
+    nights = [of(*night(seed, rates), before=[before(0.03)]) for seed in range(20)]
+
+    quiet = [found for found in nights if found["quiet"]]
+
+    assert len(quiet) >= 18
+    assert all(QUIET == found["summary"][-1] for found in quiet)
+    assert [] == [factor for found in quiet for factor in found["factors"]]
+
+
+def test_a_bad_night_names_what_stood_out() -> None:
+    """One model at 25 %, a storm for thirty minutes, a gap, a death: each is told with its time."""
+    rows = night(4, {"gpt-a": 0.03, "gpt-b": 0.03, "gpt-bad": 0.25}, runs=900)
+    storm = [minute(n, refused=30) for n in range(130, 160)]
+    gap = GapRow("default", later(9_000), later(9_300), 12, later(12_600))
+    death = LifeEventRow(later(8_700), "died", "one", "h", {})
+    lives = [life("one", ended_at=later(8_700), heartbeat_at=later(8_690), end="died"),
+             life("two", started_at=later(8_750))]  # fmt: skip
+
+    found = of(*rows, *storm, before=[before(0.03)], gaps=[gap], life_events=[death], lives=lives)
+
+    said = "\n".join(found["summary"])
+    assert not found["quiet"]
+    assert "model gpt-bad failed more often" in said
+    assert "an association" in said
+    start, end = NOW + timedelta(minutes=130), NOW + timedelta(minutes=160)
+    assert f"From {start:%Y-%m-%d %H:%M} UTC to {end:%Y-%m-%d %H:%M} UTC upstream refused" in said
+    assert "no webhook came for profile default" in said
+    assert "A worker on h was found dead" in said
+    assert ["strong"] * 3 == [factor["strength"] for factor in found["factors"][:3]]
+    assert 1.0 == found["environment"]["unobserved_minutes"]
+    kinds = {entry["kind"] for entry in found["timeline"]["short"]}
+    assert {"storm", "webhook_gap", "life_died", "unobserved", "first_failure"} <= kinds
+
+
+def test_the_numbers_add_up() -> None:
+    """Verdicts by state, buckets over time, attempts by fingerprint: each sums to the whole."""
+    found = of(*night(1, {"gpt-a": 0.1}), before=[before(0.1)])
+    impact, over_time = found["impact"], found["over_time"]
+
+    assert 600 == impact["finished"] == sum(impact["by_state"].values())
+    assert 600 == sum(sum(one["ends"].values()) for one in over_time["buckets"])
+    failed = impact["failed"]
+    assert failed == sum(one["failed_attempts"] for one in over_time["buckets"])
+    assert failed == sum(one["attempts"] for one in found["fingerprints"]["listed"])
+    assert failed == found["recovery"]["failed_attempts"]
+    assert failed == found["impact"]["failure"]["part"]
+    assert len(json.dumps(found, allow_nan=False)) > 1_000
+
+
+def test_more_failures_than_expected_have_a_time() -> None:
+    """Forty failures within ten minutes of a night that has few."""
+    burst = [
+        row for n in range(40) for row in ended(State.failed, 7_200 + 15 * n, run_id=9_000 + n)
+    ]
+
+    found = of(*night(2, {"gpt-a": 0.02}), *burst, before=[before(0.02)])
+
+    (one,) = found["over_time"]["excess"]
+    assert later(7_200).isoformat() == one["first"]
+    assert later(7_200 + 15 * 39).isoformat() == one["last"]
+
+
+def test_an_empty_window_says_so() -> None:
+    """No run, no daemon, nothing to divide by."""
+    found = of(lives=[], runs=[])
+
+    assert "No run was created and none ended in this window." == found["summary"][0]
+    assert found["impact"]["failure"]["share"] is None
+    assert 480.0 == found["environment"]["unobserved_minutes"]
+
+
+def test_an_open_window_says_that_it_is() -> None:
+    """As of two hours into it: the rest is not known, and the last run is open."""
+    rows = [*ended(State.completed, 100), *ended(State.completed, 9_000)]
+
+    found = of(*rows, as_of=later(7_200))
+
+    assert (1, 1) == (found["impact"]["finished"], found["impact"]["open"])
+    assert any("had not ended" in text for text in found["unknown"])
+
+
+def test_names_are_hidden_in_every_sentence() -> None:
+    """Tags, keys, ids, hosts: none is left, equal ones stay equal, another window's differ."""
+    secret = "acme-corp"
+    rows = [
+        row
+        for n in range(60)
+        for row in ended(
+            State.failed if n < 20 else State.completed,
+            100 + n,
+            run_id=n + 1,
+            key=f"{secret}-{n}",
+            kind=secret,
+            serial_key=f"thread_{secret}",
+            tags={"team": secret if n < 20 else "other", secret: "x"},
+        )
+    ]
+    lives = [life(secret, host=f"host.{secret}")]
+
+    plain = of(*rows, lives=lives, query=f"tag.team:{secret}")
+    found = numbers(
+        hidden(material(*rows, lives=lives, query=f"tag.team:{secret}")), PRICES, (), version="1"
+    )
+    again = numbers(hidden(material(*rows, lives=lives)), PRICES, (), version="1")
+
+    assert secret in json.dumps(plain)
+    assert secret not in json.dumps(found)
+    assert found["differences"]["found"] != []
+    assert found["differences"]["found"][0]["value"] == again["differences"]["found"][0]["value"]
+    assert plain["impact"]["failed"] == found["impact"]["failed"]
+
+
+# Incidents.
+
+
+def test_failures_beyond_those_of_the_days_before() -> None:
+    """Thirty failures where the same minutes of fourteen days had six; nine are none."""
+    starts = [NOW + timedelta(minutes=10 * n) for n in range(144)]
+    ends = {start - timedelta(days=d): 100 for start in starts for d in range(15)}
+    failed = dict.fromkeys(ends, 6)
+    failed |= {starts[n]: 30 for n in (12, 13, 16)}
+    failed[starts[40]] = 9
+    span = Span(since=NOW, until=NOW + timedelta(days=1))
+
+    (found,) = by_failures(span, failed, ends)
+
+    assert (starts[12], starts[17]) == (found.start, found.end)
+    assert f"failures-{starts[12]:%Y%m%dT%H%M}" == found.id
+
+
+def test_a_young_ledger_is_judged_by_itself() -> None:
+    """No day before: what stands out of the night itself is proposed."""
+    starts = [NOW + timedelta(minutes=10 * n) for n in range(48)]
+    failed = {starts[5]: 30} | dict.fromkeys(starts[10:20], 1)
+
+    (found,) = by_failures(SPAN, failed, dict.fromkeys(starts, 50))
+
+    assert starts[5] == found.start
+
+
+def test_incidents_by_rules() -> None:
+    """A storm, a gap that goes on, three takeovers within ten minutes."""
+    events = [LifeEventRow(later(60 * n), "takeover", None, "h", {}) for n in (1, 3, 6, 90)]
+    found = by_rules(
+        SPAN,
+        minutes=[minute(n, refused=9) for n in range(5, 20)],
+        gaps=[GapRow("default", later(500), later(900), 3, None)],
+        events=events,
+        accounts={1: "default"},
+    )
+
+    assert [
+        ("storm", later(300), later(1_200)),
+        ("webhook_gap", later(500), None),
+        ("lease_churn", later(60), later(360)),
+    ] == [(one.kind, one.start, one.end) for one in found]
+    assert "storm-20260301T1205-default" == found[0].id
+    shown = found[1].view(SPAN.until)
+    assert shown["report"].startswith("runward postmortem --since 2026-03-01T11:38:20+00:00 ")
+
+
+def test_runs_that_wait_to_be_sent() -> None:
+    """Most of ten minutes' runs were sent a minute late; a few late ones elsewhere are none."""
+    starts = [NOW + timedelta(minutes=10 * n) for n in range(6)]
+    sent = dict.fromkeys(starts, 20)
+
+    found = by_waiting(sent, {starts[1]: 15, starts[2]: 18, starts[5]: 3})
+
+    words = "33 runs waited more than a minute to be sent"
+    assert [Incident(kind="starvation", start=starts[1], end=starts[3], what=words)] == found
+
+
+def test_a_run_without_an_attempt_is_no_case() -> None:
+    """As of a time before its first one: nothing is known of it."""
+    assert 0 == of(run(), as_of=MORNING)["impact"]["started"]
