@@ -37,7 +37,8 @@ USUAL_SHARE: Final = 0.03
 """Of runs that fail on any night."""
 REFUSED_SHARE: Final = 0.7
 """Of calls in a storm of 429s."""
-TOOL_SHARE: Final = 0.15
+TOOL_SHARE: Final = 0.3
+RESTART_SHARE: Final = 1 / 3
 TOOL_SECONDS: Final = 20.0
 
 Stretch = tuple[float, float]
@@ -83,6 +84,8 @@ class Truth:
     behaviours: dict[str, str] = field(default_factory=dict)
     """What each run's object was made to do, by key."""
     models: dict[str, str] = field(default_factory=dict)
+    tried_again: set[str] = field(default_factory=set)
+    """The runs whose callers let a failed attempt be tried again, once."""
     refused: list[datetime] = field(default_factory=list)
     """Each 429 that upstream answered."""
     died: list[datetime] = field(default_factory=list)
@@ -92,6 +95,11 @@ class Truth:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     requests: int = 0
     problems: tuple[str, ...] = ()
+
+    def failing(self, *, once: bool | None = None) -> set[str]:
+        """The runs whose first attempt fails; with `once` those that do, or do not, then pass."""
+        ill = {key: made for key, made in self.behaviours.items() if made.startswith("fail")}
+        return {key for key, made in ill.items() if once in (None, made.endswith("-once"))}
 
     def at(self, hours: float) -> datetime:
         """An hour of the night on the wall clock."""
@@ -221,6 +229,8 @@ def _lot(night: Night, truth: Truth) -> Iterator[Submit]:
         tags = {"team": dice.choice(TEAMS), "kind": dice.choice(("nightly", "request"))}
         behaviour = _behaviour(night, model, dice)
         truth.behaviours[key], truth.models[key] = behaviour, model
+        if again := dice.random() < RESTART_SHARE:
+            truth.tried_again.add(key)
         yield Submit(
             at=round(dice.uniform(0, night.hours * HOUR), 3),
             key=key,
@@ -228,7 +238,7 @@ def _lot(night: Night, truth: Truth) -> Iterator[Submit]:
             metadata={"sim": behaviour},
             tool="search" if behaviour == "tool" else None,
             tags=tags,
-            policy=_policy(dice),
+            policy=_policy(again),
         )
 
 
@@ -240,7 +250,6 @@ def _behaviour(night: Night, model: str, dice: random.Random) -> str:
     return "tool" if dice.random() < TOOL_SHARE else dice.choice(("ok", "ok", "ok", "slow"))
 
 
-def _policy(dice: random.Random) -> Mapping[str, Any]:
-    """A third of the callers let a failed run be tried again, once."""
-    restart = "failed:server_error=1,expired=1" if dice.random() < 1 / 3 else "expired=1"
+def _policy(again: bool) -> Mapping[str, Any]:
+    restart = "failed:server_error=1,expired=1" if again else "expired=1"
     return {"deadline": 3 * HOUR, "restart": restart}
