@@ -166,8 +166,9 @@ def _excess(
         well = sum(1 for end in before.ends if end.state not in FAILED)
         share = (before.failed_attempts + 0.5) / (well + before.failed_attempts + 1)
     else:
-        shares = sorted(bad / all_ for all_, bad in tries if all_)
-        share = max(quantile(shares, 0.5) or 0.0, 0.5 / (sum(a for a, _ in tries) + 1))
+        # The mean and not the median: where few fail, most buckets have no failure at all.
+        whole, failed = sum(all_ for all_, _ in tries), sum(bad for _, bad in tries)
+        share = (failed + 0.5) / (whole + 1)
     counts = [
         Counts(start, bad, max(share * all_, 1e-9))
         for start, (all_, bad) in zip(starts(span, width), tries, strict=True)
