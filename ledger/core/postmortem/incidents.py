@@ -85,9 +85,10 @@ def by_failures(
 def expected(
     start: datetime, failed: Mapping[datetime, int], ended: Mapping[datetime, int]
 ) -> float:
-    """By the same ten minutes of up to 14 days before, without the worst, and by this time's volume.
+    """By the share of the same ten minutes of up to 14 days before, and by this time's volume.
 
-    Where the ledger is younger than a day, by the share of all that it has. The larger of the median share and of the mean one: where few fail the median is nought.
+    Where the ledger is younger than a day, by the share of all that it has. The larger of the
+    median share and of the mean one without the worst day: where few fail the median is nought.
     """
     volume = ended.get(start, 0) + failed.get(start, 0)
     days = [(failed.get(at, 0), ended.get(at, 0) + failed.get(at, 0)) for at in _before(start)]
