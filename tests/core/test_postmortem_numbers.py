@@ -64,6 +64,23 @@ def test_a_quiet_night_names_no_cause() -> None:
     assert [] == [factor for found in quiet for factor in found["factors"]]
 
 
+def test_a_quiet_night_without_a_night_before() -> None:
+    """Few fail, so that most buckets have no failure: one that has three is no excess yet."""
+    nights = [of(*night(100 + seed, {"gpt-a": 0.03}, runs=400)) for seed in range(40)]
+
+    assert sum(bool(found["over_time"]["excess"]) for found in nights) <= 2
+
+
+def test_quiet_weeks_propose_nothing() -> None:
+    """Fifteen days at 3 % of some fifteen runs in ten minutes."""
+    rng = random.Random(5)
+    starts = [NOW + timedelta(minutes=10 * n) for n in range(144 * 15)]
+    ended = {start: rng.randrange(8, 22) for start in starts}
+    failed = {at: sum(rng.random() < 0.03 for _ in range(n)) for at, n in ended.items()}
+
+    assert [] == by_failures(Span(since=NOW, until=starts[-1]), failed, ended)
+
+
 def test_a_bad_night_names_what_stood_out() -> None:
     """One model at 25 %, a storm for thirty minutes, a gap, a death: each is told with its time."""
     rows = night(4, {"gpt-a": 0.03, "gpt-b": 0.03, "gpt-bad": 0.25}, runs=900)

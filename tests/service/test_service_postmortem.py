@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -72,6 +73,25 @@ def test_the_numbers_are_those_of_the_simulator(night: Rig) -> None:
     assert {one["upstream_id"] for one in found["evidence"]["listed"]} <= {
         entry["object_id"] for entry in night.sim.log()
     }
+
+
+def test_the_printed_commands_list_what_was_counted(night: Rig) -> None:
+    """Of the impact, of the fingerprint, of the value that stands out, also within a query."""
+    for query in ("", "tag.team:search,other -kind:none"):
+        found = window(night, query=query)
+        impact, queries = found["impact"], found["impact"]["queries"]
+        counted = {queries[name]: impact[name] for name in ("started", "finished", "failed")}
+        for one in found["fingerprints"]["listed"]:
+            asked = shlex.split(one["query"])
+            if asked[:3] == ["runward", "errors", "show"]:
+                group = night.ledger.error(asked[3], since=asked[5], until=asked[7])
+                assert (one["attempts"], one["runs"]) == (group["attempts"], group["runs"])
+        named = [one for one in found["differences"]["found"] if one["query"]]
+        counted |= {one["query"]: one["failed"] for one in named}
+        for command, number in counted.items():
+            program, verb, option, asked = shlex.split(command)
+            assert ("runward", "list", "-q") == (program, verb, option)
+            assert number == len(night.ledger.runs(asked)), asked
 
 
 def test_a_tool_that_times_out_is_named(make_rig: MakeRig) -> None:

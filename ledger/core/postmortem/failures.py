@@ -10,11 +10,12 @@ from typing import Any, Final, NamedTuple
 from ledger.core.alphabet import State
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.material import AttemptRow, Material
-from ledger.core.postmortem.queries import ended, listing, term
+from ledger.core.postmortem.queries import ended, listing, moment, term
 from ledger.core.postmortem.recovery import Bucket, bucket_of, failed_attempts
 
 FINGERPRINTS_MAX: Final = 50
 EVIDENCE_MAX: Final = 200
+CODE: Final = "code:"
 WELL: Final = (Bucket.restarted, Bucket.later_look, Bucket.webhook, Bucket.by_hand)
 
 
@@ -28,7 +29,7 @@ class Failure(NamedTuple):
     @property
     def mark(self) -> str:
         """Its fingerprint, or what stands for one."""
-        return self.attempt.fingerprint or f"code:{self.attempt.error_code or 'unknown'}"
+        return self.attempt.fingerprint or f"{CODE}{self.attempt.error_code or 'unknown'}"
 
 
 def failures_of(material: Material, cases: Sequence[Case]) -> list[Failure]:
@@ -63,7 +64,6 @@ def _is_new(material: Material, mark: str) -> bool | None:
 def _group(material: Material, mark: str, of: Sequence[Failure]) -> dict[str, Any]:
     known = material.fingerprints.get(mark)
     first, runs = of[0], {failure.case.run.id: failure.case for failure in of}
-    found = term("fingerprint", mark) if known else term("error_code", mark[5:])
     return {
         "fingerprint": mark,
         "code": known.code if known else first.attempt.error_code,
@@ -78,8 +78,19 @@ def _group(material: Material, mark: str, of: Sequence[Failure]) -> dict[str, An
         "last": moment_of(of[-1]),
         "first_ever": known.first_seen_at.isoformat() if known else None,
         "new": _is_new(material, mark),
-        "query": listing(material.query, found, ended(material.span)),
+        "query": _query(material, mark),
     }
+
+
+def _query(material: Material, mark: str) -> str:
+    """The command that counts the same. `errors` knows no query: with one it is a list, of the runs
+    alone that have not recovered."""
+    span = material.span
+    if mark not in material.fingerprints:
+        return listing(material.query, term("error_code", mark.removeprefix(CODE)), ended(span))
+    if material.query:
+        return listing(material.query, term("fingerprint", mark), ended(span))
+    return f"runward errors show {mark} --since {moment(span.since)} --until {moment(span.until)}"
 
 
 def moment_of(failure: Failure) -> dict[str, Any]:

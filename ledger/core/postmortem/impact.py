@@ -17,8 +17,9 @@ from ledger.core.postmortem.recovery import failed_attempts
 from ledger.core.statistics import quantile, wilson
 
 ENDS: Final = (State.completed, State.incomplete, State.failed, State.expired, State.cancelled)
-P_MAX: Final = 0.01
-"""Divided by the number of buckets: one quiet night of a hundred shows an excess."""
+P_MAX: Final = 0.001
+"""Divided by the number of buckets: were runs independent, one quiet night of a thousand would
+show an excess."""
 EXCESS_MIN: Final = 3
 BEFORE_MIN: Final = 50
 """With fewer verdicts the window before says too little of what is usual."""
@@ -131,14 +132,18 @@ def over_time(
     for case in done:
         assert case.ended_at is not None
         ends[place(case.ended_at, span, width)][str(case.state)] += 1
+    # Runs, each once in a bucket: the attempts of one depend on each other.
+    hits: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in ends]
     for case in cases:
         for attempt in case.attempts:
             if attempt.ended_at is None or not span.holds(attempt.ended_at):
                 continue
             number = place(attempt.ended_at, span, width)
             tries[number][0] += 1
+            hits[number][0].add(case.run.id)
             if attempt.outcome in FAILED:
                 tries[number][1] += 1
+                hits[number][1].add(case.run.id)
                 marks[number][attempt.fingerprint or attempt.error_code or "unknown"] += 1
     buckets = [
         {
@@ -150,7 +155,7 @@ def over_time(
         }
         for n, start in enumerate(starts(span, width))
     ]
-    excess = _excess(span, width, tries, before)
+    excess = _excess(span, width, [(len(of), len(bad)) for of, bad in hits], before)
     return {
         "bucket_seconds": width.total_seconds(),
         "buckets": buckets,
@@ -166,8 +171,9 @@ def _excess(
         well = sum(1 for end in before.ends if end.state not in FAILED)
         share = (before.failed_attempts + 0.5) / (well + before.failed_attempts + 1)
     else:
-        shares = sorted(bad / all_ for all_, bad in tries if all_)
-        share = max(quantile(shares, 0.5) or 0.0, 0.5 / (sum(a for a, _ in tries) + 1))
+        # The mean and not the median: where few fail, most buckets have no failure at all.
+        whole, failed = sum(all_ for all_, _ in tries), sum(bad for _, bad in tries)
+        share = (failed + 0.5) / (whole + 1)
     counts = [
         Counts(start, bad, max(share * all_, 1e-9))
         for start, (all_, bad) in zip(starts(span, width), tries, strict=True)
@@ -187,7 +193,7 @@ def _affected_time(window: Any, cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "first": times[0].isoformat(),
         "last": times[-1].isoformat(),
-        "failed_attempts": window.failed,
+        "runs": window.failed,
         "expected": round(window.expected, 3),
         "p": window.p,
     }

@@ -16,6 +16,8 @@ from ledger.core.record import record
 WIDTH: Final = timedelta(minutes=10)
 DAY: Final = timedelta(days=1)
 DAYS_BEFORE: Final = 14
+DAYS_TO_TRIM: Final = 4
+"""From so many days on the worst one is left out: it may have been an incident itself."""
 P_MAX: Final = 1e-5
 """Of the 4,320 buckets of thirty quiet days, one in 25 such times is proposed."""
 FAILED_MIN: Final = 5
@@ -83,24 +85,23 @@ def by_failures(
 def expected(
     start: datetime, failed: Mapping[datetime, int], ended: Mapping[datetime, int]
 ) -> float:
-    """By the median share of the same ten minutes of up to 14 days before, and this time's volume.
+    """By the share of the same ten minutes of up to 14 days before, and by this time's volume.
 
-    Where the ledger is younger, by the share of all that came before, and where nothing did, by
-    that of all it has.
+    Where the ledger is younger than a day, by the share of all that it has. The larger of the
+    median share and of the mean one without the worst day: where few fail the median is nought.
     """
-    shares, whole = [], 0
-    for day in range(1, DAYS_BEFORE + 1):
-        past = start - day * DAY
-        total = ended.get(past, 0) + failed.get(past, 0)
-        if total:
-            shares.append(failed.get(past, 0) / total)
-            whole += total
     volume = ended.get(start, 0) + failed.get(start, 0)
-    if shares:
-        return max(median(shares), 0.5 / (whole + 1)) * volume
-    bad = [failed.get(at, 0) / (count + failed.get(at, 0)) for at, count in ended.items() if count]
-    rest = sum(ended.values()) + sum(failed.values())
-    return max(median(bad) if bad else 0.0, 0.5 / (rest + 1)) * volume
+    days = [(failed.get(at, 0), ended.get(at, 0) + failed.get(at, 0)) for at in _before(start)]
+    past = sorted((day for day in days if day[1]), key=lambda day: day[0] / day[1])
+    if not past:
+        past = [(sum(failed.values()), sum(ended.values()) + sum(failed.values()))]
+    kept = past[:-1] if len(past) >= DAYS_TO_TRIM else past
+    mean = (sum(bad for bad, _ in kept) + 0.5) / (sum(whole for _, whole in kept) + 1)
+    return max(median(bad / whole for bad, whole in past), mean) * volume
+
+
+def _before(start: datetime) -> list[datetime]:
+    return [start - day * DAY for day in range(1, DAYS_BEFORE + 1)]
 
 
 def by_rules(

@@ -64,8 +64,8 @@ def _ends(numbers: Mapping[str, Any]) -> Iterable[Entry]:
         yield entry(after["at"], "first_success_after", text, run=after["run"])
     for one in numbers["over_time"]["excess"]:
         text = (
-            f"more failed attempts than expected until {second(one['last'])}: "
-            f"{one['failed_attempts']}, expected {one['expected']}"
+            f"more runs with a failed attempt than expected until {second(one['last'])}: "
+            f"{one['runs']}, expected {one['expected']}"
         )
         yield entry(one["first"], "excess", text)
 

@@ -118,15 +118,15 @@ def impact(numbers: Numbers) -> Sequence[Block]:
         if of["values"]
     ]
     excess = [
-        (one["first"], one["last"], one["failed_attempts"], one["expected"], one["p"])
+        (one["first"], one["last"], one["runs"], one["expected"], one["p"])
         for one in over_time["excess"]
     ]
     return [
         table("Runs", ("what", "runs", "command"), counts),
         Chart("Verdicts over time, by state", charts.ends(over_time)),
         table(
-            "Times with more failed attempts than expected",
-            ("from", "to", "failed attempts", "expected", "p"),
+            "Times with more runs that had a failed attempt than expected",
+            ("from", "to", "runs", "expected", "p"),
             excess,
         ),
         table("Whom the failed runs belong to", ("attribute", "values", "most"), affected),

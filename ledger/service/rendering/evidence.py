@@ -17,8 +17,9 @@ METHODS: Final = (
     "ratio whose interval begins above 1.2, and at least 3 and 5 % of the failures. Values that "
     "say the same are one line. With fewer than 10 failures nothing is tested.",
     "A failure is a verdict failed or expired. A run restarted by policy has no verdict yet.",
-    "Times with more failures than expected: failed attempts in each bucket against the share of "
-    "the baseline (of this window's median without one), Poisson, p below 0.01 over all buckets.",
+    "Times with more failures than expected: runs with a failed attempt in each bucket against the "
+    "share of the baseline (of this window itself without one), Poisson, p below 0.001 over all "
+    "buckets.",
     "A 429 storm: minutes in which a tenth of the calls or more were refused, at most five minutes "
     "apart, with ten 429s in all. A life that was killed takes the counts of its last minute with "
     "it, and of the two minutes before `as of` nothing is told, since not all have written theirs.",
