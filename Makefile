@@ -11,7 +11,7 @@ PYTEST := $(PY) -m pytest -n 4 --dist worksteal
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint docs thorough chaos faults fuzz bench clean
+.PHONY: help demo test quick lint docs example thorough chaos faults fuzz bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev ## ruff, mypy and the floors of the architecture
 
 docs: $(VENV)/.dev ## make the pages that are drawn from the program
 	@$(PY) docs/make.py
+
+example: $(VENV)/.dev ## play the bad night of docs/example-report.md, and report on it anew
+	@$(PY) docs/example.py
 
 thorough: $(VENV)/.dev ## every case of every test, on both databases; `make test` samples the long ones
 	@RUNWARD_TEST_BOTH=1 $(PYTEST) tests/service tests/web tests/commands tests/fuzzing

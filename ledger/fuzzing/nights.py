@@ -9,12 +9,17 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 from ledger.clock import pause
+from ledger.core.alphabet import PacePolicy
+from ledger.core.pacing.policies import Fixed
+from ledger.core.pacing.profile import ProfilePace
 from ledger.fuzzing.loop import START
 from ledger.fuzzing.play import SHARED_MEMORY, Stage, seeded, template
 from ledger.fuzzing.process import OPTIONS, Process
@@ -23,10 +28,18 @@ from ledger.fuzzing.seams import Mortal
 from ledger.fuzzing.tooling import Effects
 from ledger.fuzzing.world import refusal
 from ledger.providers.inprocess import Answered, Asked
+from ledger.service import heart, learning, webhook_care
+from ledger.service.ledger import Ledger
 from ledger.service.tools import Tool, Toolbox, ToolCall, tool
 from ledger.simulator.webhook_settings import WebhookSettings
 
 HOUR: Final = 3_600.0
+UNHURRIED: Final = (
+    (heart, "PING_SECONDS", 10.0),
+    (webhook_care, "EVERY_SECONDS", 10.0),
+    (learning, "REFRESH_SECONDS", 600.0),
+)
+"""What a life does every second or two, and nobody waits for here: most of a night's work else."""
 ANONYMOUS: Final = (
     "UPDATE life_event SET detail = json_replace(detail, '$.pid', 1, '$.host', 'night')"
 )
@@ -40,6 +53,9 @@ REFUSED_SHARE: Final = 0.7
 TOOL_SHARE: Final = 0.3
 RESTART_SHARE: Final = 1 / 3
 TOOL_SECONDS: Final = 20.0
+
+AFTER_HOURS: Final = 3.0
+"""So long after its last hour everything is over."""
 
 Stretch = tuple[float, float]
 """From and until, in hours since midnight."""
@@ -66,6 +82,7 @@ class Night:
 
 BAD: Final = Night(
     seed=226,
+    runs=600,
     storm=(2 + 10 / 60, 2 + 40 / 60),
     outage=(3.0, 3.75),
     crash=2 + 25 / 60,
@@ -134,7 +151,12 @@ class _Stage(Stage):
 
     durations = DURATIONS
     options = replace(
-        OPTIONS, concurrency=64, sweep_seconds=20.0, review_seconds=60.0, seal_seconds=600.0
+        OPTIONS,
+        concurrency=64,
+        sweep_seconds=20.0,
+        review_seconds=60.0,
+        seal_seconds=600.0,
+        paces={"default": ProfilePace(policy=PacePolicy.fixed, fixed=Fixed(seconds=20.0))},
     )
     lease_seconds = 600.0
 
@@ -198,13 +220,21 @@ def play_night(night: Night, ledger: Path) -> Truth:
     base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
         stage = _Stage(night, schedule, Path(folder), truth)
-        with seeded(night.seed, stage.clock):
+        with seeded(night.seed, stage.clock), _unhurried():
             try:
                 stage.play()
                 _keep(stage, truth, ledger)
             finally:
                 stage.close()
     return truth
+
+
+@contextmanager
+def _unhurried() -> Iterator[None]:
+    with ExitStack() as patches:
+        for module, name, seconds in UNHURRIED:
+            patches.enter_context(patch.object(module, name, seconds))
+        yield
 
 
 def _keep(stage: _Stage, truth: Truth, ledger: Path) -> None:
@@ -219,6 +249,13 @@ def _keep(stage: _Stage, truth: Truth, ledger: Path) -> None:
         connection.commit()
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copyfile(stage.ledger_path, ledger)
+
+
+def report_on(ledger: Path, truth: Truth) -> dict[str, Any]:
+    """The incident report on a night, as things stood when all that began in it was over."""
+    end = truth.at(truth.night.hours + AFTER_HOURS)
+    with Ledger.open(f"sqlite:///{ledger}") as opened:
+        return opened.postmortem(since=truth.began, until=end, as_of=end)
 
 
 def _lot(night: Night, truth: Truth) -> Iterator[Submit]:
