@@ -11,6 +11,7 @@ from typing import Final
 
 from ledger.core.alphabet import CallState, ErrorOrigin, State
 from ledger.core.model import Attempt, Fingerprint, ToolCall
+from ledger.core.record import evolve
 
 VERSION: Final = "v1"
 DIGITS: Final = 16
@@ -62,21 +63,29 @@ def fingerprint(
     message: str | None = None,
 ) -> Fingerprint:
     """The fingerprint of one failure, with the parts that it was made of."""
-    masked = mask(message) if message else None
-    parts = (provider, origin, code, http_status, incomplete_reason, tool, masked)
-    # A length before each part, and another sign for none: no two lists have one encoding.
-    coded = "".join("-;" if part is None else f"{len(str(part))}:{part};" for part in parts)
-    digest = hashlib.sha256(coded.encode("utf-8", "replace")).hexdigest()
-    return Fingerprint(
-        id=f"{VERSION}:{digest[:DIGITS]}",
+    made = Fingerprint(
+        id="",
         provider=provider,
         origin=ErrorOrigin(origin) if origin else None,
         code=code,
         http_status=http_status,
         incomplete_reason=incomplete_reason,
         tool=tool,
-        message=masked,
+        message=mask(message) if message else None,
     )
+    return evolve(made, id=id_of(made))
+
+
+def id_of(seen: Fingerprint) -> str:
+    """The id that follows from the parts; `message` is masked already."""
+    parts = (
+        seen.provider, seen.origin, seen.code, seen.http_status, seen.incomplete_reason, seen.tool,
+        seen.message,
+    )  # fmt: skip
+    # A length before each part, and another sign for none: no two lists have one encoding.
+    coded = "".join("-;" if part is None else f"{len(str(part))}:{part};" for part in parts)
+    digest = hashlib.sha256(coded.encode("utf-8", "replace")).hexdigest()
+    return f"{VERSION}:{digest[:DIGITS]}"
 
 
 def waiting_tool(attempt: Attempt, calls: list[ToolCall]) -> str | None:

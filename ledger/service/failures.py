@@ -45,10 +45,14 @@ def _read(connection: Connection, span: Span) -> _Read:
         values = dict(row._mapping)
         first, _ = values.pop("first_seen_at"), values.pop("first_run")
         known[name] = (Fingerprint(**values), first)
-    return _Read(
-        span, count_parts(connection, span), count_in(connection, span),
-        count_in(connection, span.before()), known,
-    )  # fmt: skip
+    parts = count_parts(connection, span)
+    for part in sorted(parts, key=lambda part: part.first_at):
+        # Of one that came with a file that did not say, no more is known than its id.
+        known.setdefault(
+            part.fingerprint, (Fingerprint(id=part.fingerprint, provider=""), part.first_at)
+        )
+    now, before = count_in(connection, span), count_in(connection, span.before())
+    return _Read(span, parts, now, before, known)
 
 
 def failures_report(

@@ -14,7 +14,8 @@ from ledger.core.export_format import END, PARTS, line
 from ledger.core.export_format import RUN as RUN_LINE
 from ledger.core.query import Term
 from ledger.store.commit import failed
-from ledger.store.facts import RUN
+from ledger.store.facts import ATTEMPT, RUN
+from ledger.store.failures import FINGERPRINT
 from ledger.store.queries import ACCOUNT
 from ledger.store.rows import is_time
 from ledger.store.seals import LEAF
@@ -39,6 +40,9 @@ LOCAL: Final = {
     "remote": {"run_id", "account_id"},
 }
 """Columns that mean something in this database alone."""
+FAILURE_FIELDS: Final = (
+    "provider", "origin", "code", "http_status", "incomplete_reason", "tool", "message",
+)  # fmt: skip
 ROWS: Final = 200
 BODIES: Final = 20
 Encode = Callable[[Any], Any]
@@ -83,19 +87,27 @@ def groups(connection: sa.Connection, ids: Sequence[int]) -> Iterator[Group]:
     accounts = {row.id: _account(row) for row in connection.execute(sa.select(ACCOUNT))}
     seals = _seals(connection, ids)
     parts = {name: _Part(connection, name, ids) for name in PARTS}
+    failures = _failures(connection, ids)
     for row in connection.execute(sa.select(RUN).where(RUN.c.id.in_(ids)).order_by(RUN.c.id)):
-        lines = _lines(row, parts, accounts, seals.get(row.id, {}))
+        lines = _lines(row, parts, accounts, failures, seals.get(row.id, {}))
         yield Group(row.id, row.version, row.event_seq, lines)
 
 
 def _lines(
-    row: Any, parts: dict[str, _Part], accounts: dict[int, Any], seals: dict[int, int]
+    row: Any,
+    parts: dict[str, _Part],
+    accounts: dict[int, Any],
+    failures: dict[str, Any],
+    seals: dict[int, int],
 ) -> Iterator[bytes]:
     fields = {name: encode(getattr(row, name)) for name, encode in _ENCODERS["run"].items()}
     yield line(RUN_LINE, fields | {"account": accounts[row.account_id]}, run=row.id)
     for name, part in parts.items():
         for item in part.of(row.id):
-            yield line(name, _fields(name, item, row, accounts), run=row.id)
+            fields = _fields(name, item, row, accounts)
+            if name == "attempt":
+                fields["failure"] = failures.get(item.fingerprint)
+            yield line(name, fields, run=row.id)
     end = {
         "origin_ledger": row.origin_ledger,
         "origin_run": row.origin_run,
@@ -144,6 +156,13 @@ class _Part:
             row, self._next = self._next, next(self._rows, None)
             if row.run_id == run_id:
                 yield row
+
+
+def _failures(connection: sa.Connection, ids: Sequence[int]) -> dict[str, Any]:
+    """What the fingerprints of these runs' attempts are made of."""
+    named = sa.select(ATTEMPT.c.fingerprint).where(ATTEMPT.c.run_id.in_(ids))
+    rows = connection.execute(sa.select(FINGERPRINT).where(FINGERPRINT.c.id.in_(named)))
+    return {row.id: {name: getattr(row, name) for name in FAILURE_FIELDS} for row in rows}
 
 
 def _account(row: Any) -> dict[str, str]:

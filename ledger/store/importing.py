@@ -17,6 +17,7 @@ from ledger.core.tombstone import epitaph
 from ledger.errors import RunwardError
 from ledger.store.batch import new_run_ids
 from ledger.store.facts import EVIDENCE, RUN
+from ledger.store.failures import FINGERPRINT
 from ledger.store.lanes import LANE
 from ledger.store.parcels import BadRun, Parcel, Row
 from ledger.store.queries import EVENT
@@ -186,6 +187,11 @@ def _collect(
             row = {**part, "run_id": run_id}
             if name == "event":
                 row["txid"] = NOT_FOLLOWED
+            if name == "attempt":
+                failure = row.pop("failure")
+                if failure is not None:
+                    seen = {"first_seen_at": row["ended_at"], "first_run": run_id}
+                    rows["fingerprint"].append({"id": row["fingerprint"], **failure, **seen})
             if name == "remote":
                 row["account_id"] = accounts.id(row.pop("account"))
             kind = name
@@ -209,6 +215,7 @@ def _insert(connection: sa.Connection, rows: dict[str, list[Row]]) -> None:
     for name in ("run", "attempt", "remote", "tool_call", "payload", "event"):
         table = Table.metadata.tables[name]
         Bulk(table, ("id",), dialect).insert(connection, rows[name])
+    _insert_fingerprints(connection, rows["fingerprint"])
     Bulk(LANE, ("account_id",), dialect).insert(connection, rows["lane"])
     evidence = Bulk(EVIDENCE, ("id",), dialect)
     # The same delivery may have reached this ledger too, and have found nobody.
@@ -219,6 +226,19 @@ def _insert(connection: sa.Connection, rows: dict[str, list[Row]]) -> None:
     seen = [{"id": run, "evidence_seen": last} for run, last in connection.execute(newest)]
     Bulk(RUN, ("id",), dialect).update(connection, seen)
     evidence.insert(connection, rows["evidence"], ignore=True)
+
+
+def _insert_fingerprints(connection: sa.Connection, rows: list[Row]) -> None:
+    """Those that are new here, the earliest of each; what was seen earlier there was seen then."""
+    latest_first = sorted(rows, key=lambda row: row["first_seen_at"], reverse=True)
+    earliest = sorted({row["id"]: row for row in latest_first}.items())
+    first_ones = [row for _, row in earliest]
+    Bulk(FINGERPRINT, ("id",), connection.dialect).insert(connection, first_ones, ignore=True)
+    for row in first_ones:
+        late = FINGERPRINT.c.first_seen_at > row["first_seen_at"]
+        earlier = sa.update(FINGERPRINT).where(FINGERPRINT.c.id == row["id"], late)
+        first = {name: row[name] for name in ("first_seen_at", "first_run")}
+        connection.execute(earlier.values(**first))
 
 
 def _insert_tags(connection: sa.Connection, run_id: int, parcel: Parcel) -> None:

@@ -13,12 +13,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.core.export_format import END, PARTS, RUN
+from ledger.core.fingerprint import VERSION, id_of
 from ledger.core.hashing import event_hash, genesis, payload_digest
-from ledger.core.model import EventDraft
+from ledger.core.model import EventDraft, Fingerprint
 from ledger.core.policy import DEADLINE_SECONDS_MAX, SETTLE_SECONDS_MAX, Policy, bounded
 from ledger.core.request import judge_key, judge_provider, judge_tags
 from ledger.errors import RunwardError
-from ledger.store.exporting import ACCOUNT_FIELDS, LOCAL
+from ledger.store.exporting import ACCOUNT_FIELDS, FAILURE_FIELDS, LOCAL
+from ledger.store.failures import FINGERPRINT
 from ledger.store.rows import clean_json, clean_text, is_time
 from ledger.store.tables import Table
 
@@ -100,6 +102,8 @@ def _part(kind: str, fields: Row) -> Row:
         fields["body"] = _body(fields)
     if kind == "evidence":
         extra["seen"] = bool(fields.pop("seen"))
+    if kind == "attempt":
+        extra["failure"] = _failure(fields.pop("failure", None), fields.get("fingerprint"))
     if kind == "remote":
         extra["account"] = _account(fields.pop("account"))
     return _row(kind, fields) | extra
@@ -110,6 +114,25 @@ def _body(fields: Row) -> bytes | None:
     if text is not None:
         return bytes(text.encode())
     return None if encoded is None else base64.b64decode(encoded, validate=True)
+
+
+def _failure(given: Any, named: Any) -> Row | None:
+    """What an attempt's fingerprint is made of; None where the file does not say."""
+    if given is None:
+        return None
+    if set(given) != set(FAILURE_FIELDS) or not isinstance(named, str):
+        raise BadRun("a failure is not described as ours are")
+    columns = FINGERPRINT.columns
+    row: Row = {
+        name: None if given[name] is None else _value(columns[name], given[name])
+        for name in FAILURE_FIELDS
+    }
+    if any(isinstance(value, str) and len(value) > TEXT_MAX for value in row.values()):
+        raise BadRun("a failure is described at too great length")
+    # What other versions made cannot be made again here, and stays as it is.
+    if named.startswith(VERSION + ":") and id_of(Fingerprint(id=named, **row)) != named:
+        raise BadRun("a fingerprint does not follow from what it is said to be made of")
+    return row
 
 
 def _account(given: Any) -> Row:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import postgres_database
+from databases import postgres_database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import SQLITE, Bench, flagged, function_call, response, seen
+from support import NOW, SQLITE, Bench, flagged, function_call, later, response, seen
 
 from ledger import InvalidInput, Ledger
 from ledger.clock import wait_until
+from ledger.store.exporting import FAILURE_FIELDS
 from ledger.store.following import begin, page_after
 from ledger.store.invariants import INVARIANTS, broken
 from ledger.store.store import Store
@@ -126,6 +127,12 @@ def test_runs_come_over_whole(
         run = target.get(key)
         assert (bench.store.ledger_id, there["id"]) == (run.origin_ledger, run.origin_run)
     assert 1 == len(other.facts(target.get("done").id).evidence)
+    # Found as runs are found, and their failures are known for what they are.
+    found = [[run.key for run in target.runs(query)] for query in ("tag.team:a", "imported:true")]
+    assert [["done"], ["done", "failed"]] == [sorted(keys) for keys in found]
+    mine, theirs = [one.errors(since=NOW, until=later(9_000))["groups"] for one in (ledger, target)]
+    assert ["server_error"] == [group["code"] for group in theirs]
+    assert mine == theirs
     assert_whole(other)
     target.anchor()
     assert_whole(other)
@@ -311,6 +318,11 @@ BREAKS = {
     "digest": with_field("payload", digest="zz"),
     "reference": with_field("run", result=99),
     "type": with_field("event", kind="nonsense"),
+    "fingerprint": with_field(
+        "attempt",
+        fingerprint="v1:0000000000000000",
+        failure=dict.fromkeys(FAILURE_FIELDS) | {"provider": "responses"},
+    ),
     "finished": with_field("run", finished_at=None, state="completed"),
 }
 
