@@ -51,8 +51,13 @@ def show_error(
         print_one(found, form=form, name="fingerprint")
         return
     found["counts"] = bars(found["counts"])
-    rows = found.pop("samples")
+    rows, standing = found.pop("samples"), found.pop("over_represented")
     print_one(found, form=form)
+    for one in standing:
+        print(
+            f"more often with {one['attribute']} {one['value']}: {one['hit']} of {one['runs']} "
+            f"runs, {one['other_hit']} of {one['other_runs']} others"
+        )
     print_rows(rows, form=form, columns=SAMPLE_COLUMNS)
 
 

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ledger.core.failures import GroupRule, together, trend
 from ledger.core.model import Fingerprint
+from ledger.core.standing_out import standing_out
 from ledger.errors import InvalidInput, NotFound
-from ledger.store.failures import Part, Span, count_in, count_parts, fingerprints, outcomes, samples
+from ledger.store.failures import (
+    Part,
+    Span,
+    compared,
+    count_in,
+    count_parts,
+    fingerprints,
+    outcomes,
+    samples,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
     from ledger.settings import Settings
 
 PREFIX_LEAST: Final = 4
+TAGS_MAX: Final = 50
+ATTRIBUTES: Final = ("provider", "model", "assistant", "kind", "profile")
 
 
 def rules_of(settings: Settings) -> tuple[GroupRule, ...]:
@@ -129,8 +141,36 @@ def failure_report(
     return {
         **row,
         "states": outcomes(connection, ids, span),
+        "over_represented": _over_represented(compared(connection, ids, span)),
         "samples": [_sample(one) for one in samples(connection, ids, span)],
     }
+
+
+def _over_represented(runs: Sequence[tuple[bool, Any]]) -> list[dict[str, Any]]:
+    """What the runs that were hit have more often than the others that ended in the span: an
+    association, as in the incident report."""
+    names = sorted({name for _, row in runs for name in row.tags})[:TAGS_MAX]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(row, name) for _, row in runs] for name in ATTRIBUTES
+    }
+    for name in names:
+        columns[f"tag.{name}"] = [row.tags.get(name) for _, row in runs]
+    found = standing_out([hit for hit, _ in runs], columns, [row.serial_key for _, row in runs])
+    return [
+        {
+            "attribute": one.of.attribute,
+            "value": one.of.value,
+            "hit": one.of.failed,
+            "runs": one.of.runs,
+            "other_hit": one.of.other_failed,
+            "other_runs": one.of.other_runs,
+            "ratio": round(one.ratio.value, 3),
+            "low": round(one.ratio.low, 3),
+            "high": round(one.ratio.high, 3),
+            "q": one.q,
+        }
+        for one in found.found
+    ]
 
 
 def _begins(fingerprint: str, name: str) -> bool:

@@ -9,11 +9,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.store.facts import ATTEMPT, RUN
+from ledger.store.queries import ACCOUNT
 from ledger.store.rows import table_of
 from ledger.store.tables import FingerprintRow
 
 FINGERPRINT: Final = table_of(FingerprintRow)
 SAMPLES: Final = 20
+COMPARED_MAX: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,3 +129,21 @@ def outcomes(connection: sa.Connection, names: list[str], span: Span) -> dict[st
         .order_by(RUN.c.state)
     )
     return {str(state): count for state, count in connection.execute(statement)}
+
+
+def compared(connection: sa.Connection, names: list[str], span: Span) -> list[tuple[bool, Any]]:
+    """The newest runs that ended in the span, `COMPARED_MAX` at most, with what they may have in
+    common; and whether each was hit by one of these fingerprints."""
+    hit = sa.select(ATTEMPT.c.run_id).where(ATTEMPT.c.fingerprint.in_(names), *_within(span))
+    ids = {row[0] for row in connection.execute(hit)}
+    statement = (
+        sa.select(
+            RUN.c.id, RUN.c.provider, RUN.c.model, RUN.c.assistant, RUN.c.kind, RUN.c.tags,
+            RUN.c.serial_key, ACCOUNT.c.profile,
+        )
+        .join(ACCOUNT, ACCOUNT.c.id == RUN.c.account_id)
+        .where(RUN.c.finished_at >= span.since, RUN.c.finished_at < span.until)
+        .order_by(RUN.c.finished_at.desc())
+        .limit(COMPARED_MAX)
+    )  # fmt: skip
+    return [(row.id in ids, row) for row in connection.execute(statement)]

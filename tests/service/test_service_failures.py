@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from service_rig import MakeRig, Rig
+from support import NOW, Bench, later, response, seen
 
+from ledger import Ledger
 from ledger.clock import utcnow
 from ledger.core.failures import trend
 from ledger.errors import InvalidInput, NotFound
@@ -88,3 +91,30 @@ def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:
 )
 def test_a_trend_is_more_than_chance(now: int, before: int, new: bool, word: str) -> None:
     assert word == trend(now, before, new=new)
+
+
+def test_what_the_runs_that_were_hit_have_in_common_is_named(bench: Bench) -> None:
+    """Of sixty runs that ended, twelve failed, all of one model and team but two."""
+    for number in range(60):
+        failed = number < 12
+        ill = number < 10
+        model, team = ("ill", "red") if ill else ("sim-ok", "blue" if number % 2 else "green")
+        ending(bench, failed, model=model, tags={"team": team})
+    with Ledger.open(bench.store.url) as ledger:
+        (group,) = ledger.errors(since=NOW, until=later(9_000))["groups"]
+        found = ledger.error(group["fingerprint"], since=NOW, until=later(9_000))
+    (first, *_) = found["over_represented"]
+    said = [first[name] for name in ("attribute", "value", "hit", "runs")]
+    assert ["model", "ill", 10, 10] == said
+    assert (2, 50) == (first["other_hit"], first["other_runs"])
+    assert first["low"] > 1.2
+
+
+def ending(bench: Bench, failed: bool, **fields: Any) -> None:
+    """One run, driven to its end."""
+    if not failed:
+        bench.completed(**fields)
+        return
+    facts = bench.sending(**fields)
+    error = {"code": "server_error", "message": "x"}
+    bench.take(facts, seen(response("failed", remote_id=f"resp_{facts.run.id}", error=error)))
