@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from ledger.errors import InvalidInput
@@ -91,6 +92,18 @@ def print_one(row: Mapping[str, Any], *, form: Format, name: str = "id") -> None
             _csv([row], list(row))
         case Format.name:
             print(row[name])
+
+
+def write_text(text: str, path: Path | None) -> None:
+    """A text into a file, or on stdout where no file is named."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
+    say(f"written to {path}")
 
 
 def print_json(value: object) -> None:

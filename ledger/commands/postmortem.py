@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ledger.commands.opening import opened
-from ledger.commands.output import say
+from ledger.commands.output import write_text
 
 
 class Form(StrEnum):
@@ -68,17 +67,4 @@ def postmortem(
                 baseline=baseline,
                 redact=redact,
             )
-    _write(render(found, form), output)
-
-
-def _write(text: str, output: Path | None) -> None:
-    from ledger.errors import InvalidInput
-
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(f"{output} cannot be written: {error.strerror}") from None
-    say(f"written to {output}")
+    write_text(render(found, form), output)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ledger.commands.inspecting import AsOf, Query
 from ledger.commands.opening import opened
-from ledger.commands.output import Format, print_json, print_rows, say
+from ledger.commands.output import Format, print_json, print_rows, say, write_text
 
 COLUMNS = (
     "group", "bucket", "runs", "outcomes", "queue_p50", "queue_p95", "run_p50", "run_p95",
@@ -32,12 +33,17 @@ def stats(
     ] = None,
     bucket: Annotated[str | None, typer.Option(help="Also by time: 5m, 1h, 1d.")] = None,
     as_of: AsOf = None,
+    chart: Annotated[
+        Path | None, typer.Option(help="Also draw the outcomes, as SVG into this file.")
+    ] = None,
     form: Annotated[Format, typer.Option("-o", "--output")] = Format.table,
 ) -> None:
     """Counts, outcomes and percentiles in seconds: queue (created to started), run (started to
     finished), tool (all calls of a run), detection (upstream's end to the verdict)."""
     with opened() as ledger:
         report = ledger.stats(query, since=since, until=until, by=by, bucket=bucket, as_of=as_of)
+    if chart is not None:
+        _draw(report, chart)
     if form == Format.json:
         print_json(report)
         return
@@ -51,6 +57,12 @@ def stats(
     if "fleet" in report:
         fleet = " ".join(f"{state}:{count}" for state, count in sorted(report["fleet"].items()))
         say(f"all runs at {report['as_of']}: {fleet}")
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
+    from ledger.service.rendering.charts import counts, drawn
+
+    write_text(drawn(counts(report)), path)
 
 
 def _columns() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from command_line import CommandLine, Said, assert_clear
@@ -132,3 +133,17 @@ def test_tags_are_set_and_removed(ran: CommandLine) -> None:
     refused(ran("tag", "sum:risk"), 2, "at least one tag")
     refused(ran("tag", "sum:risk", "--tag", "a=1", "--remove", "a"), 2, "both set and removed")
     refused(ran("tag", "sum:risk", "--tag", "a b=1"), 2, "a b")
+
+
+@pytest.mark.parametrize("bucket", [(), ("--bucket", "1d")])
+def test_stats_are_drawn(ran: CommandLine, tmp_path: Path, bucket: tuple[str, ...]) -> None:
+    """By group, and over time; the file is SVG without script."""
+    pytest.importorskip("vl_convert")
+    path = tmp_path / "out.svg"
+    done = ran("stats", "--by", "model", "--since", "1d", *bucket, "--chart", str(path))
+    svg = path.read_text()
+    assert "written to" in done.err
+    assert svg.startswith("<svg")
+    assert "script" not in svg
+    assert "Runs by outcome" in svg
+    refused(ran("stats", "--chart", str(tmp_path / "no" / "folder.svg")), 2, "cannot be written")

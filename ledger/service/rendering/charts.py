@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ledger.errors import ConfigurationError
+
 SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
 WIDTH: Final = 720
 COLOURS: Final = {
@@ -145,6 +147,23 @@ def headroom(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def counts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of the runs of `stats`: over time where it has buckets, else by group."""
+    data = [
+        {"start": row["bucket"], "group": row["group"] or "-", "state": state, "runs": runs}
+        for row in report["groups"] or [{**report["total"], "bucket": None, "group": "all"}]
+        for state, runs in sorted(row["outcomes"].items())
+    ]
+    seconds = report["bucket_seconds"]
+    if seconds:
+        times = [row["start"] for row in data]
+        where = {"field": "start", **_axis(times, f"UTC, each {seconds / 60:g} minutes")}
+    else:
+        where = {"field": "group", "type": "nominal", "title": report["by"]}
+    colour = {"field": "state", "type": "nominal"}
+    return _bars(data, "Runs by outcome", "runs", colour, where)
+
+
 def _both(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"headroom": row["headroom"], "refused": row["refused"]}
 
@@ -210,14 +229,24 @@ def _base(title: str) -> dict[str, Any]:
     }
 
 
+def drawn(spec: Mapping[str, Any]) -> str:
+    """A chart as SVG. Raises ConfigurationError without the extra."""
+    svg = svg_of(spec)
+    if svg is None:
+        raise ConfigurationError(
+            "charts need vl-convert-python, which is not installed",
+            hint='pip install "runward[charts]"',
+        )
+    return svg
+
+
 def svg_of(spec: Mapping[str, Any]) -> str | None:
     """A chart as SVG without script or style; None where the extra `charts` is not installed."""
     try:
         import vl_convert
     except ImportError:
         return None
-    drawn = vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[])
-    return str(drawn)
+    return str(vl_convert.vegalite_to_svg(_cleaned(spec), allowed_base_urls=[]))
 
 
 def _cleaned(value: Any) -> Any:
