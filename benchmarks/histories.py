@@ -75,20 +75,22 @@ class Sheet:
 
 def load(url: str, runs: int, *, until: datetime, days: float) -> None:
     """Fill an empty database with `runs` runs, handed over evenly in the `days` before `until`."""
-    _copy(url, _night(), runs, until, days)
+    with contextlib.closing(sqlite3.connect(":memory:")) as source:
+        source.deserialize(_night())
+        _copy(url, source, runs, until, days)
 
 
 @functools.cache
-def _night() -> sqlite3.Connection:
-    """The template, in memory: it is played once."""
-    kept = sqlite3.connect(":memory:")
+def _night() -> bytes:
+    """The template, played once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "night.db"
         truth = play_night(TEMPLATE, path)
         assert not truth.problems, truth.problems
         with contextlib.closing(sqlite3.connect(path)) as source:
-            source.backup(kept)
-    return kept
+            # One in memory cannot have a log beside it.
+            source.execute("PRAGMA journal_mode = DELETE")
+            return source.serialize()
 
 
 def _copy(url: str, source: sqlite3.Connection, runs: int, until: datetime, days: float) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,6 +22,7 @@ from benchmarks.lifecycle import open_ledger
 from benchmarks.pruning import prune_beside
 from benchmarks.questions import (
     EVENTS,
+    MANY_ROUNDS,
     PAYLOADS,
     ROUNDS,
     Question,
@@ -47,13 +48,15 @@ PRUNED_PART: Final = 50
 PRUNED_MAX: Final = 20_000
 
 
-def measure(url: str, kind: str, sections: tuple[str, ...], *, seconds: float) -> list[Row]:
+def measure(
+    url: str, kind: str, sections: Sequence[str], *, seconds: float, rounds: int = MANY_ROUNDS
+) -> list[Row]:
     """Ask everything of one loaded ledger. What has no goal is printed."""
     rows = []
     with open_ledger(url) as ledger, contextlib.closing(scene_of(ledger)) as scene:
         for question in questions(scene.runs):
             if question.section in sections:
-                rows.append(_answered(scene, kind, question))
+                rows.append(_answered(scene, kind, question, rounds))
         if "size" in sections:
             print(f"{kind}: {scene.runs:,} runs, {scene.size() / scene.runs:,.0f} bytes a run")
         if "verify" in sections:
@@ -65,9 +68,9 @@ def measure(url: str, kind: str, sections: tuple[str, ...], *, seconds: float) -
     return rows
 
 
-def _answered(scene: Scene, kind: str, question: Question) -> Row:
-    ours, found = _timed(lambda n: question.ask(scene, n), question.rounds)
-    plain, other = _timed(lambda n: question.plain(scene, n), question.plain_rounds)
+def _answered(scene: Scene, kind: str, question: Question, most: int) -> Row:
+    ours, found = _timed(lambda n: question.ask(scene, n), min(most, question.rounds))
+    plain, other = _timed(lambda n: question.plain(scene, n), min(most, question.plain_rounds))
     assert question.alike(found, other), f"{question.goal.name}: {found!r:.500} {other!r:.500}"
     value = ours * UNITS[question.goal.unit]
     print(f"  {question.goal.name}: {value:,.1f} {question.goal.unit}", file=sys.stderr)
@@ -151,7 +154,7 @@ def main() -> None:
     with Databases() as databases:
         for kind in chosen(given):
             with loaded(databases, kind, given) as url:
-                rows += measure(url, kind, tuple(given.only), seconds=given.seconds)
+                rows += measure(url, kind, given.only, seconds=given.seconds)
     print_table(rows)
 
 
