@@ -3,6 +3,7 @@ PYTHON ?= python3
 CHAOS_KILLS ?= 200
 FUZZ_SEEDS ?= 3000
 BENCH ?=
+HISTORY_RUNS ?= 100000
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -56,6 +57,7 @@ bench: $(VENV)/.dev ## measure against the goals: BENCH="--database sqlite"
 	@$(PY) -m benchmarks.recovery $(BENCH)
 	@$(PY) -m benchmarks.verify $(BENCH)
 	@$(PY) -m benchmarks.webhooks $(BENCH)
+	@$(PY) -m benchmarks.history $(BENCH) --runs $(HISTORY_RUNS)
 	@$(PY) -m benchmarks.regimes
 	@$(PY) -m benchmarks.polling
 	@$(PY) -m benchmarks.limits

@@ -7,11 +7,13 @@ alone is made anew.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import sqlite3
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,23 +21,30 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from benchmarks.targets import PostgresTarget, Row, SqliteTarget
 from ledger.core.alphabet import EventKind, Source, State, Trigger
 from ledger.core.hashing import event_hash, genesis
 from ledger.core.merkle import MerkleTree, leaf_hash, seal_genesis, seal_hash
 from ledger.core.model import EventDraft
 from ledger.fuzzing.nights import BAD, Night, play_night
-from ledger.store.engine import sqlite_path
 from ledger.store.store import Store
 from ledger.store.tables import Table
 
-TEMPLATE: Final = Night(seed=BAD.seed, runs=240, ill_model=BAD.ill_model)
+TEMPLATE: Final = Night(
+    seed=BAD.seed,
+    hours=0.4,
+    runs=96,
+    usual_share=0.06,
+    ill_model=BAD.ill_model,
+    storm=(0.1, 0.11),
+    slow_tool=(0.0, 0.4),
+)
+"""Short, since each virtual hour is work: still about eight events a run, webhooks and failures."""
 TABLES: Final = ("run", "tag", "attempt", "remote", "tool_call", "payload", "event", "evidence")
 SHARED: Final = ("account", "fingerprint")
 OWN_TEXT: Final = {"key", "marker", "remote_id", "request_id"}
 """Texts that no two runs share: the number of the copy is put behind them."""
 BATCH_RUNS: Final = 2_000
-Row = list[Any]
-Encode = Callable[[Any], Any]
 
 
 @dataclass(slots=True)
@@ -66,22 +75,29 @@ class Sheet:
 
 def load(url: str, runs: int, *, until: datetime, days: float) -> None:
     """Fill an empty database with `runs` runs, handed over evenly in the `days` before `until`."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as source:
+        source.deserialize(_night())
+        _copy(url, source, runs, until, days)
+
+
+@functools.cache
+def _night() -> bytes:
+    """The template, played once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "night.db"
         truth = play_night(TEMPLATE, path)
         assert not truth.problems, truth.problems
-        source = sqlite3.connect(path)
-        try:
-            _copy(url, source, runs, until, days)
-        finally:
-            source.close()
+        with contextlib.closing(sqlite3.connect(path)) as source:
+            # One in memory cannot have a log beside it.
+            source.execute("PRAGMA journal_mode = DELETE")
+            return source.serialize()
 
 
 def _copy(url: str, source: sqlite3.Connection, runs: int, until: datetime, days: float) -> None:
     store = Store.open(url)
     ledger = store.ledger_id
     store.close()
-    target: _Target = _Sqlite(url) if url.startswith("sqlite") else _Postgres(url)
+    target = SqliteTarget(url) if url.startswith("sqlite") else PostgresTarget(url)
     sheets = [_sheet(source, name) for name in TABLES if name in Table.metadata.tables]
     for name in SHARED:
         columns = [c.name for c in Table.metadata.tables[name].columns]
@@ -165,6 +181,11 @@ def _as_event(shape: Shape, columns: list[str], digests: dict[tuple[int, int], b
     )
 
 
+def _stored(at: datetime) -> str:
+    """A time as SQLite has it, with all six places also where they are noughts."""
+    return at.isoformat(" ", "microseconds")[:26]
+
+
 class _Copier:
     """Makes the rows of copies."""
 
@@ -204,7 +225,7 @@ class _Copier:
                 row = shape.values.copy()
                 row[shape.run] = number
                 for place, time in shape.times:
-                    row[place] = (time + shift).isoformat(" ")[:26]
+                    row[place] = _stored(time + shift)
                 for place in shape.texts:
                     row[place] += suffix
                 if shape.draft is not None:
@@ -256,94 +277,8 @@ class _Copier:
             ledger=self._ledger, number=self._seal, sealed_at=at, leaves=len(leaves), root=root,
             previous=previous,
         )  # fmt: skip
-        text = at.isoformat(" ")[:26]
+        text = _stored(at)
         seal = [self._seal, text, len(leaves), root, previous, self._previous]
         columns = ["number", "sealed_at", "leaves", "root", "prev_hash", "hash"]
         rows = [[self._seal, run, seq, head] for run, seq, head in leaves]
         return [("seal", columns, [seal]), ("seal_leaf", ["seal", "run_id", "seq", "head"], rows)]
-
-
-class _Target:
-    """Where rows go."""
-
-    def insert(self, name: str, columns: list[str], rows: list[Row]) -> None:
-        """Add rows to one table."""
-        raise NotImplementedError
-
-    def commit(self) -> None:
-        """End a batch."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """Make it a ledger like any other: statistics are there, files are whole."""
-        raise NotImplementedError
-
-
-class _Sqlite(_Target):
-    def __init__(self, url: str) -> None:
-        self._connection = sqlite3.connect(sqlite_path(sa.make_url(url)))
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute("PRAGMA cache_size = -500000")
-
-    def insert(self, name: str, columns: list[str], rows: list[Row]) -> None:
-        listed = ", ".join(f'"{column}"' for column in columns)
-        marks = ", ".join("?" * len(columns))
-        statement = f'INSERT INTO "{name}" ({listed}) VALUES ({marks})'
-        self._connection.executemany(statement, rows)
-
-    def commit(self) -> None:
-        self._connection.commit()
-
-    def finish(self) -> None:
-        self._connection.execute("ANALYZE")
-        self._connection.commit()
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
-
-
-class _Postgres(_Target):
-    def __init__(self, url: str) -> None:
-        import psycopg
-
-        self._connection = psycopg.connect(
-            sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        )
-        self._connection.execute("SET synchronous_commit = off")
-        self._connection.execute("SET timezone = 'UTC'")
-        self._places: dict[str, list[Encode]] = {}
-
-    def insert(self, name: str, columns: list[str], rows: list[Row]) -> None:
-        listed = ", ".join(f'"{column}"' for column in columns)
-        with self._connection.cursor().copy(f'COPY "{name}" ({listed}) FROM STDIN') as copy:
-            for start in range(0, len(rows), 500):
-                copy.write("".join(map(_line, rows[start : start + 500])))
-
-    def commit(self) -> None:
-        self._connection.commit()
-
-    def finish(self) -> None:
-        for name in ("run", "event", "evidence", "account"):
-            self._connection.execute(
-                f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM \"{name}\""
-            )
-        self._connection.commit()
-        self._connection.autocommit = True
-        self._connection.execute("VACUUM ANALYZE")
-        self._connection.close()
-
-
-def _line(row: Row) -> str:
-    return "\t".join(map(_text, row)) + "\n"
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, bytes):
-        return "\\\\x" + value.hex()
-    if isinstance(value, str):
-        if "\\" in value or "\n" in value or "\t" in value or "\r" in value:
-            value = value.replace("\\", "\\\\").replace("\n", "\\n")
-            return value.replace("\t", "\\t").replace("\r", "\\r")
-        return value
-    return str(value)

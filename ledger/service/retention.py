@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 AGE_SECONDS_MAX: Final = 100 * 366 * 86_400.0
 PAGE: Final = 1_000
 FIRST_BATCH: Final = 20
-BATCH_SECONDS: Final = {"sqlite": 0.015, "postgresql": 0.05}
+BATCH_SECONDS: Final = {"sqlite": 0.015, "postgresql": 0.03}
 """So long one batch may take; the next one is made as large as fits. On SQLite all others who write
-wait for it; on PostgreSQL nobody but a sealer does."""
+wait for it; on PostgreSQL a sealer does, and shorter ones would be roundtrips for the most part."""
 REST_SECONDS: Final = 0.005
 SAMPLE: Final = 5
 TROUBLED: Final = frozenset({State.failed, State.expired, State.incomplete})

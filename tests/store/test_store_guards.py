@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from support import NOW, Bench, response, seen
+from support import NOW, POSTGRESQL, Bench, response, seen
 
 from ledger.core.alphabet import Source, State, Trigger
 from ledger.core.lifecycle import FINAL, TRIPLES
@@ -50,6 +50,21 @@ def test_a_tombstone_lets_the_events_that_it_covers_go(bench: Bench) -> None:
         assert refused(connection, delete, run=run_id, seq=last)
         assert refused(connection, delete, run=other.run.id, seq=1)
         assert refused(connection, "UPDATE event SET actor = 'me' WHERE seq = 1")
+
+
+@POSTGRESQL
+def test_a_deleted_row_does_not_read_all_tombstones(bench: Bench) -> None:
+    """Even where there is but one, and a scan would be the cheaper plan: a session keeps its plan
+    while tens of thousands come along."""
+    facts = bench.completed()
+    bench.tombstone(facts.run.id, "k", facts.run.event_seq - 1)
+    bench.committer.run(lambda c: c.exec_driver_sql("ANALYZE tombstone"))
+    scans = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'tombstone'"
+    with bench.store.reading() as connection:
+        assert not refused(
+            connection, "DELETE FROM event WHERE run_id = :r AND seq = 1", r=facts.run.id
+        )
+        assert 0 == connection.exec_driver_sql(scans).scalar_one()
 
 
 @pytest.mark.problem(2)
