@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from choosing import pytest_collection_modifyitems, pytest_report_header  # noqa: F401
+from databases import administrator, postgres_database
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 from sqs_queues import Queues, sqs_server
@@ -76,30 +76,6 @@ def own_server() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(runtime, ignore_errors=True)
-
-
-@contextmanager
-def administrator(url: str) -> Iterator[sa.Connection]:
-    """A connection on which databases can be made and dropped."""
-    engine = sa.create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"),
-        isolation_level="AUTOCOMMIT",
-        poolclass=sa.NullPool,
-    )
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-@contextmanager
-def postgres_database(server: str, *, template: str | None = None) -> Iterator[str]:
-    """A database of its own, empty or a copy of `template`; dropped at the end."""
-    name = f"runward_{uuid.uuid4().hex[:16]}"
-    copied = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
-    with administrator(server) as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}{copied}")
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

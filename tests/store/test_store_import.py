@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import postgres_database
+from databases import postgres_database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import SQLITE, Bench, flagged, function_call, response, seen

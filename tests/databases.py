@@ -1,0 +1,34 @@
+"""Databases on a server of PostgreSQL: what fixtures and tests make and drop there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+
+@contextmanager
+def administrator(url: str) -> Iterator[sa.Connection]:
+    """A connection on which databases can be made and dropped."""
+    engine = sa.create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.NullPool,
+    )
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@contextmanager
+def postgres_database(server: str, *, template: str | None = None) -> Iterator[str]:
+    """A database of its own, empty or a copy of `template`; dropped at the end."""
+    name = f"runward_{uuid.uuid4().hex[:16]}"
+    copied = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
+    with administrator(server) as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}{copied}")
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
