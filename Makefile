@@ -39,7 +39,7 @@ example: $(VENV)/.dev ## play the bad night of docs/example-report.md, and repor
 	@$(PY) docs/example.py
 
 thorough: $(VENV)/.dev ## every case of every test, on both databases; `make test` samples the long ones
-	@RUNWARD_TEST_BOTH=1 $(PYTEST) tests/service tests/web tests/commands tests/fuzzing
+	@RUNWARD_TEST_BOTH=1 $(PYTEST) tests/store tests/service tests/web tests/commands tests/fuzzing
 
 chaos: $(VENV)/.dev ## real processes killed at random, the long form: CHAOS_KILLS=200
 	@RUNWARD_TEST_CHAOS_KILLS=$(CHAOS_KILLS) $(PY) -m pytest -m chaos

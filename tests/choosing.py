@@ -1,8 +1,9 @@
 """What of the long tests runs by default; `make thorough` runs all of them.
 
-The store's own tests run on both databases always. Where a case takes seconds, its name decides on
-which of the two it runs: half of the cases on either. Of a test that is marked `sampled(n)` every
-n-th case runs.
+The store's own tests run on both databases always, but for those of what is moved, packed and let
+go, which ask through a whole ledger. Where a case takes seconds, its name decides on which of the
+two it runs: half of the cases on either. Of a test that is marked `sampled(n)` every n-th case
+runs, and one that tries many examples says with `examples` how many.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-LONG = {HERE / "service", HERE / "web", HERE / "commands"}
+MOVED = ("bundle", "export", "import", "retention")
+LONG = {HERE / "service", HERE / "web", HERE / "commands"} | {
+    HERE / "store" / f"test_store_{name}.py" for name in MOVED
+}
 BOTH = bool(os.environ.get("RUNWARD_TEST_BOTH"))
+
+
+def examples(some: int, *, all_of_them: int) -> int:
+    """How many examples a test tries."""
+    return all_of_them if BOTH else some
 
 
 def pytest_report_header() -> str:
@@ -52,7 +61,7 @@ def _sampled(items: list[pytest.Item]) -> list[pytest.Item]:
 def _on_the_other(item: pytest.Item) -> bool:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     dialect = parameters.get("dialect")
-    if not LONG & set(item.path.parents) or dialect is None or _only_one(item):
+    if not LONG & {item.path, *item.path.parents} or dialect is None or _only_one(item):
         return False
     case = f"{item.path.name}:{item.name.replace(dialect, '')}"
     return bool(dialect != ("sqlite", "postgresql")[zlib.crc32(case.encode()) % 2])

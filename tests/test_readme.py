@@ -17,8 +17,12 @@ from ledger.clock import utcnow
 from ledger.simulator import Simulator
 
 ROOT = Path(__file__).parents[1]
+IGNORED = "ignore::DeprecationWarning"
 README = (ROOT / "README.md").read_text()
-RUNWARD = f'runward() {{ "{sys.executable}" -m ledger "$@"; }}\n'
+# Forked, where each would import everything anew; test_the_shell_line_gives_it_too does that.
+FORKING = Path(__file__).parent / "forking.py"
+RUNWARD = f'runward() {{ "{sys.executable}" -IS "{FORKING}" call "$FORKING" "$@"; }}\n'
+PLAIN = f'runward() {{ "{sys.executable}" -m ledger "$@"; }}\n'
 
 
 def block(name: str, page: str = "README.md") -> str:
@@ -29,15 +33,29 @@ def block(name: str, page: str = "README.md") -> str:
     return found.group(1)
 
 
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where to ask for a `runward` that has imported everything."""
+    path = str(tmp_path_factory.mktemp("forking") / "socket")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": IGNORED}
+    command = [sys.executable, str(FORKING), "serve", path]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "ready\n" == process.stdout.readline()
+        yield path
+        process.terminate()
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
+def shell(tmp_path: Path, forking: str) -> Iterator[dict[str, str]]:
     """The environment of somebody who follows the README."""
     with Simulator.running(seed=5, speed=10) as sim:
         yield {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
             "PYTHONPATH": str(ROOT),
-            "PYTHONWARNINGS": "ignore::DeprecationWarning",
+            "PYTHONWARNINGS": IGNORED,
+            "FORKING": forking,
             "OPENAI_BASE_URL": sim.url,
             "OPENAI_API_KEY": "sk-simulated",
         }
@@ -64,7 +82,7 @@ def test_the_two_programs_give_one_answer(name: str, shell: dict[str, str], tmp_
 
 def test_the_shell_line_gives_it_too(shell: dict[str, str], tmp_path: Path) -> None:
     """`submit --wait` prints the answer."""
-    done = run(["bash", "-ec", RUNWARD + block("shell")], shell, tmp_path)
+    done = run(["bash", "-ec", PLAIN + block("shell")], shell, tmp_path)
 
     assert "4" == done.stdout.strip()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from choosing import examples
 from support import NOW, Bench, context, function_call, note, response, seen
 
 from ledger.core.alphabet import Attention, EventKind, RemoteState, Source, State, Trigger
@@ -20,7 +21,7 @@ from ledger.store.evidence import Fact, Filing
 from ledger.store.queries import events_of, payloads_of
 from ledger.store.records import Decision, Guard, Rejected, Stale, Written
 
-GOOD = 1_000
+GOOD = examples(300, all_of_them=1_000)
 Spoil = Callable[[Change], Change]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from choosing import examples
 from databases import postgres_database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -388,7 +389,9 @@ VALUES = st.recursive(
 
 @SQLITE
 @settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=examples(50, all_of_them=150),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 @given(data=st.data())
 def test_garbage_never_ends_in_a_traceback(

@@ -101,6 +101,7 @@ def stood(bench: Bench, at: datetime, query: str = "", limit: int = 1_000) -> di
     return bench.store.read(read)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(2))
 def test_what_is_answered_afterwards_is_what_was_seen_then(bench: Bench, seed: int) -> None:
     """Over random histories with restarts and cancels, at every moment and between them."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from databases import postgres_database
 from support import NOW, Bench
 from test_store_plans import plans
 
@@ -18,6 +22,7 @@ from ledger.store.facets import count_facets
 from ledger.store.facts import RUN
 from ledger.store.finding import list_runs
 from ledger.store.search import matching
+from ledger.store.store import Store
 
 RUNS = 600
 STATES = ("completed", "failed", "expired", "in_progress")
@@ -137,12 +142,54 @@ def _row(run_id: int, chance: random.Random) -> dict[str, Any]:
     }
 
 
+Filled = Callable[[int], Bench]
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[tuple[ExitStack, dict[tuple[str, int], Bench]]]:
+    """The ledgers that tests which only read share, and what closes them."""
+    with ExitStack() as stack:
+        yield stack, {}
+
+
+@pytest.fixture
+def filled(
+    kept: tuple[ExitStack, dict[tuple[str, int], Bench]],
+    dialect: str,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Filled:
+    """A ledger of so many runs, filled once for all who only read."""
+    stack, benches = kept
+
+    def url() -> str:
+        if dialect == "sqlite":
+            path = tmp_path_factory.mktemp("filled") / "runs.db"
+            shutil.copy(request.getfixturevalue("sqlite_template"), path)
+            return f"sqlite:///{path}"
+        template = request.getfixturevalue("postgres_template")
+        server = request.getfixturevalue("postgres_server")
+        return stack.enter_context(postgres_database(server, template=template))
+
+    def get(count: int) -> Bench:
+        if (dialect, count) not in benches:
+            store = Store.open(url())
+            stack.callback(store.close)
+            bench = Bench(store)
+            stack.callback(bench.close)
+            fill(bench, count)
+            benches[dialect, count] = bench
+        return benches[dialect, count]
+
+    return get
+
+
 @pytest.mark.parametrize("few", [0, 150, 5_000], ids=["walked", "both", "picked"])
 def test_a_query_finds_the_same_runs_whichever_way(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, few: int
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
     """By ids that an index leaves, or along an index: what the conditions alone would find."""
-    fill(bench)
+    bench = filled(RUNS)
     monkeypatch.setattr(finding, "FEW", few)
     monkeypatch.setattr(leads, "WALKS_MAX", 3)
     found: set[int] = set()
@@ -208,10 +255,10 @@ def test_what_came_from_another_ledger_is_imported(bench: Bench) -> None:
 
 @pytest.mark.parametrize("few", [0, 5_000], ids=["walked", "picked"])
 def test_no_query_reads_the_whole_table(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, few: int
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
     """Every statement of every query goes along an index, or to runs by their number."""
-    fill(bench, 3_000)
+    bench = filled(3_000)
     monkeypatch.setattr(finding, "FEW", few)
     for query in QUERIES:
         terms = parse_query(query, now=NOW)
@@ -225,9 +272,9 @@ def test_no_query_reads_the_whole_table(
                 assert "SCAN run\n" not in plan + "\n", told
 
 
-def test_facets_count_the_runs_that_match(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facets_count_the_runs_that_match(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     """By value, the most frequent first; beyond the cap, that there are more."""
-    fill(bench)
+    bench = filled(RUNS)
     terms = parse_query("status:failed,expired", now=NOW)
     with bench.store.reading() as connection:
         runs = list_runs(connection, terms, limit=1_000, before=None)
