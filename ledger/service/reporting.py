@@ -185,4 +185,7 @@ def _span(since: Moment, until: Moment | None) -> Span:
 
 def _window(since: Moment, until: Moment | None) -> Window:
     now = utcnow()
-    return judge_window(moment(since, now), None if until is None else moment(until, now))
+    begin = moment(since, now)
+    if begin > now:
+        raise InvalidInput(f"{since!s:.50} is still to come: no run was created since")
+    return judge_window(begin, None if until is None else moment(until, now))

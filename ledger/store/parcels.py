@@ -68,12 +68,12 @@ def read_parcel(lines: Sequence[Mapping[str, Any]]) -> Parcel:
     try:
         parcel = _parcel(lines)
         _judge(parcel)
+        _check_chain(parcel)
     except BadRun:
         raise
     except WRONG as error:
         why = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         raise BadRun(f"its lines cannot be read: {why}"[:300]) from None
-    _check_chain(parcel)
     return parcel
 
 

@@ -136,7 +136,7 @@ def test_the_wheel_holds_the_package_alone(built: tuple[Path, Path]) -> None:
     assert "ledger/migrations/env.py" in found
     assert any(re.fullmatch(r"ledger/migrations/versions/0001_\w+\.py", name) for name in found)
     inside = {Path(name).suffix for name in found if name.startswith("ledger/")}
-    assert inside <= {".py", ".typed", ".mako", ".toml"}
+    assert inside <= {".py", ".typed", ".mako", ".toml", ".j2"}
     assert "ledger/prices.toml" in found
     assert "ledger/py.typed" in found
 

@@ -73,7 +73,7 @@ def test_rules_regroup_what_fingerprints_tell_apart(make_rig: MakeRig) -> None:
 def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:
     with pytest.raises(InvalidInput, match="ends before it begins"):
         rig.ledger.errors(since="1h", until=utcnow() - timedelta(hours=2))
-    with pytest.raises(InvalidInput, match="ends before it begins"):
+    with pytest.raises(InvalidInput, match="still to come"):
         rig.ledger.errors(since=utcnow() + timedelta(hours=2))
 
 

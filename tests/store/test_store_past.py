@@ -177,7 +177,8 @@ def test_a_run_that_is_gone_is_counted_as_unknown(bench: Bench) -> None:
             "run_id": 99, "key": "old", "origin_ledger": "x", "origin_run": 99, "last_seq": 3,
             "request_digest": b"x", "head": b"x", "state": "completed", "actor": "a", "counts": {},
             "reason": "old", "pruned_at": NOW, "created_at": NOW - timedelta(days=2),
-            "finished_at": NOW - timedelta(days=1),
+            "finished_at": NOW - timedelta(days=1), "prev_hash": b"x", "salt": b"x", "attempts": 1,
+            "provider": "responses",
         }  # fmt: skip
         connection.execute(sa.insert(past_of.TOMBSTONE).values(row))
 
