@@ -40,6 +40,9 @@ BATCH_SECONDS: Final = {"sqlite": 0.015, "postgresql": 0.03}
 """So long one batch may take; the next one is made as large as fits. On SQLite all others who write
 wait for it; on PostgreSQL a sealer does, and shorter ones would be roundtrips for the most part."""
 REST_SECONDS: Final = 0.005
+RESTS: Final = {"sqlite": 4.0, "postgresql": 1.0}
+"""Rest as many times as long as a batch took. On SQLite a writer who waits only looks again now and
+then, after growing pauses: it must mostly find the way free."""
 SAMPLE: Final = 5
 TROUBLED: Final = frozenset({State.failed, State.expired, State.incomplete})
 """The verdicts that `keep_failed` keeps."""
@@ -196,7 +199,7 @@ class Retention:
             return made
 
         done = self.writer.run(work).result()
-        rest(max(REST_SECONDS, size.seconds))
+        rest(max(REST_SECONDS, size.rest_seconds))
         return done
 
     def erase(
@@ -277,7 +280,12 @@ class _Size:
 
     def __init__(self, dialect: str) -> None:
         self.runs, self.seconds = FIRST_BATCH, 0.0
-        self._target = BATCH_SECONDS[dialect]
+        self._target, self._rests = BATCH_SECONDS[dialect], RESTS[dialect]
+
+    @property
+    def rest_seconds(self) -> float:
+        """What others get after a batch."""
+        return self.seconds * self._rests
 
     def took(self, runs: int, seconds: float) -> None:
         """A batch of so many runs took so long."""
