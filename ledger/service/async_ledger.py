@@ -25,7 +25,7 @@ from ledger.service.handlers import TIMEOUT_SECONDS, Handler
 from ledger.service.history import FACETS
 from ledger.service.importing import Imported
 from ledger.service.ledger import Ledger
-from ledger.service.operations import RunName
+from ledger.service.part import RunName
 from ledger.service.retention import Erased, Pruned
 from ledger.store.verify import Verified
 

@@ -16,7 +16,7 @@ from ledger.core.query import Term, parse_query
 from ledger.core.request import judge_number
 from ledger.errors import InvalidInput, NotFound
 from ledger.service.dates import Moment, moment, read_words
-from ledger.service.operations import RunName
+from ledger.service.part import Part, RunName
 from ledger.service.views import past_summary, run_summary
 from ledger.store.facets import count_facets
 from ledger.store.finding import PAGE_MAX, runs_of
@@ -27,7 +27,6 @@ from ledger.store.queries import one
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from ledger.store.store import Store
 
 SINCE: Final = "7d"
 GROUPS_MAX: Final = 1_000
@@ -37,17 +36,8 @@ FACETS: Final = ("status", "provider", "model", "error_code", "profile", "kind")
 FACETS_MAX: Final = 12
 
 
-class History:
+class History(Part):
     """Questions about many runs, or about some time."""
-
-    @property
-    def store(self) -> Store:
-        """The database."""
-        raise NotImplementedError
-
-    def run_id(self, run: RunName) -> int:
-        """The number of a run."""
-        raise NotImplementedError
 
     def facets(self, query: str = "", *, by: Sequence[str] = FACETS) -> dict[str, Any]:
         """How many of the runs that match have which value, the 20 most frequent of each field.

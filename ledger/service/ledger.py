@@ -30,7 +30,8 @@ from ledger.service.handlers import PREFIX, TIMEOUT_SECONDS, Handler, on
 from ledger.service.history import History
 from ledger.service.judging import Judge
 from ledger.service.moving import Moving
-from ledger.service.operations import Operations, RunName
+from ledger.service.operations import Operations
+from ledger.service.part import RunName
 from ledger.service.redacting import Redaction
 from ledger.service.reporting import Reporting
 from ledger.service.retention import Retention

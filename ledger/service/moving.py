@@ -10,6 +10,7 @@ from ledger.clock import utcnow
 from ledger.service.bundle import Bundled, write_bundle
 from ledger.service.exporting import Exported, Scope, export_lines, export_to
 from ledger.service.importing import Imported, Importer
+from ledger.service.part import Part
 from ledger.service.taking_in import History, Taken, adopt_lines
 from ledger.store.queries import remote_holder
 
@@ -18,30 +19,14 @@ if TYPE_CHECKING:
 
     from ledger.core.model import Run
     from ledger.service.judging import Judge
-    from ledger.service.operations import RunName
-    from ledger.store.store import Store
-    from ledger.store.writer import ThreadWriter
+    from ledger.service.part import RunName
 
 
-class Moving:
+class Moving(Part):
     """The part of a Ledger that hands runs over and takes them."""
 
     _actor: str
     _judge: Judge
-
-    @property
-    def store(self) -> Store:
-        """The database."""
-        raise NotImplementedError
-
-    @property
-    def writer(self) -> ThreadWriter:
-        """The writer of this process."""
-        raise NotImplementedError
-
-    def run_id(self, run: RunName) -> int:
-        """The number of a run."""
-        raise NotImplementedError
 
     def adopt(self, remote_id: str, **address: Any) -> Run:
         """Start to watch an upstream object made elsewhere."""

@@ -16,14 +16,12 @@ from ledger.core.policy import parse_effects
 from ledger.core.request import judge_tags
 from ledger.core.restart_plan import RestartPlan, plan_restart
 from ledger.errors import Conflict, InvalidInput, NotAllowed
+from ledger.service.part import Part, RunName
 from ledger.store.queries import one, payloads_of, remote_holder
 from ledger.store.records import Decision, Record, Submission
 
 if TYPE_CHECKING:
     from ledger.service.judging import Judge
-    from ledger.store.store import Store
-
-RunName = Run | int | str
 
 
 def judge_reason(reason: str) -> str:
@@ -33,23 +31,14 @@ def judge_reason(reason: str) -> str:
     return reason
 
 
-class Operations:
+class Operations(Part):
     """The commands of a Ledger, apart from submitting and reading."""
 
     _judge: Judge
     _actor: str
 
-    @property
-    def store(self) -> Store:
-        """The database."""
-        raise NotImplementedError
-
     def put(self, record: Record) -> Facts:
         """Commit one record."""
-        raise NotImplementedError
-
-    def run_id(self, run: RunName) -> int:
-        """The number of a run."""
         raise NotImplementedError
 
     def account_id(self, provider: str, profile_name: str) -> int:

@@ -13,8 +13,8 @@ from ledger.service.failures import failure_report, failures_report, rules_of
 from ledger.service.incidents import SINCE as INCIDENTS_SINCE
 from ledger.service.incidents import incident, incidents
 from ledger.service.next_looks import next_looks
-from ledger.service.operations import RunName
 from ledger.service.paces import pace_of
+from ledger.service.part import Part, RunName
 from ledger.service.policies import Terms, policies_report, traffic
 from ledger.service.postmortem import postmortem
 from ledger.service.price_list import load_prices
@@ -27,20 +27,14 @@ if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
     from ledger.settings import Settings
     from ledger.store.costs import Window
-    from ledger.store.store import Store
 
 MONEY_MAX: Final = 1_000_000
 
 
-class Reporting:
+class Reporting(Part):
     """Reports. Each reads the ledger as it stands."""
 
     settings: Settings
-
-    @property
-    def store(self) -> Store:
-        """The database."""
-        raise NotImplementedError
 
     def cost(
         self, *, by: str | None = None, since: Moment = SINCE, until: Moment | None = None

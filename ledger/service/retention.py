@@ -21,6 +21,7 @@ from ledger.core.query import parse_query
 from ledger.core.request import judge_tags
 from ledger.errors import InvalidInput, NotAllowed
 from ledger.service.exporting import open_archive
+from ledger.service.part import Part
 from ledger.store.erasing import blank, clean, contents, overwrite, tagged
 from ledger.store.pruning import BATCH_RUNS_MAX, Buried, Old, Place, bury, census, prunable
 from ledger.store.queries import one
@@ -29,9 +30,7 @@ from ledger.store.records import Decision
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from ledger.service.operations import RunName
-    from ledger.store.store import Store
-    from ledger.store.writer import ThreadWriter
+    from ledger.service.part import RunName
 
 AGE_SECONDS_MAX: Final = 100 * 366 * 86_400.0
 PAGE: Final = 1_000
@@ -73,24 +72,10 @@ class Erased:
     note: str = ""
 
 
-class Retention:
+class Retention(Part):
     """The part of a Ledger that lets go of what it holds."""
 
     _actor: str
-
-    @property
-    def store(self) -> Store:
-        """The database."""
-        raise NotImplementedError
-
-    @property
-    def writer(self) -> ThreadWriter:
-        """The writer of this process."""
-        raise NotImplementedError
-
-    def run_id(self, run: RunName) -> int:
-        """The number of a run."""
-        raise NotImplementedError
 
     def command(self, run: RunName, command: Callable[[Any], None]) -> Run:
         """Carry out an operator's command."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ledger.service.ledger import Ledger
-    from ledger.service.operations import RunName
+    from ledger.service.part import RunName
 
 EVENTS_MAX: Final = 10_000
 

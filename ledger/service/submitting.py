@@ -10,9 +10,9 @@ from ledger.clock import utcnow
 from ledger.core.accept import NewRun
 from ledger.core.model import Facts, Run
 from ledger.errors import InvalidInput
+from ledger.service.part import Part
 from ledger.store.records import Record, Rejected, Result, Submission, Written
-from ledger.store.store import Store, ensure_account
-from ledger.store.writer import ThreadWriter
+from ledger.store.store import ensure_account
 
 if TYPE_CHECKING:
     from ledger.service.judging import Judge
@@ -20,21 +20,11 @@ if TYPE_CHECKING:
 SUBMIT_MAX: Final = 10_000
 
 
-class Submitting:
+class Submitting(Part):
     """The part of a Ledger that takes runs in."""
 
     _judge: Judge
     _accounts: dict[tuple[str, str], int]
-
-    @property
-    def store(self) -> Store:
-        """The database."""
-        raise NotImplementedError
-
-    @property
-    def writer(self) -> ThreadWriter:
-        """The writer of this process."""
-        raise NotImplementedError
 
     def submit(self, *, key: str | None = None, **request: Any) -> Run:
         """Write one run down; returns once the intent is durable.
