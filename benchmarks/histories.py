@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -27,6 +27,7 @@ from ledger.core.hashing import event_hash, genesis
 from ledger.core.merkle import MerkleTree, leaf_hash, seal_genesis, seal_hash
 from ledger.core.model import EventDraft
 from ledger.fuzzing.nights import BAD, Night, play_night
+from ledger.store.rows import is_time
 from ledger.store.store import Store
 from ledger.store.tables import Table
 
@@ -138,7 +139,7 @@ def _shape(
     times = [
         (place, datetime.fromisoformat(row[place]).replace(tzinfo=UTC))
         for place, column in enumerate(columns)
-        if row[place] is not None and _is_time(table.columns[column])
+        if row[place] is not None and is_time(table.columns[column].type)
     ]
     texts = [
         place
@@ -149,10 +150,6 @@ def _shape(
     if name == "event":
         _as_event(shape, columns, digests)
     return shape
-
-
-def _is_time(column: sa.Column[Any]) -> bool:
-    return isinstance(getattr(column.type, "impl", column.type), sa.DateTime)
 
 
 def _as_event(shape: Shape, columns: list[str], digests: dict[tuple[int, int], bytes]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from choosing import pytest_collection_modifyitems, pytest_report_header  # noqa: F401
-from databases import administrator, postgres_database
+from databases import administrator, migrated, postgres_database
 from hypothesis import settings
 from sqlalchemy.engine import make_url
 from sqs_queues import Queues, sqs_server
@@ -109,13 +109,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh, migrated database."""
-    if dialect == "sqlite":
-        path = tmp_path / "runs.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
-        return
-    template = request.getfixturevalue("postgres_template")
-    with postgres_database(request.getfixturevalue("postgres_server"), template=template) as url:
+    with migrated(dialect, request, tmp_path / "runs.db") as url:
         yield url
 
 

@@ -1,11 +1,14 @@
-"""PostgreSQL databases of a test's own, on a server that is there."""
+"""Databases of a test's own: SQLite files, and databases on a PostgreSQL server that is there."""
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
@@ -32,3 +35,15 @@ def postgres_database(server: str, *, template: str | None = None) -> Iterator[s
         connection.exec_driver_sql(f"CREATE DATABASE {name}{copied}")
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def migrated(dialect: str, request: pytest.FixtureRequest, path: Path) -> Iterator[str]:
+    """A fresh, migrated database: a copy of the template, on SQLite at `path`."""
+    if dialect == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    template = request.getfixturevalue("postgres_template")
+    with postgres_database(request.getfixturevalue("postgres_server"), template=template) as url:
+        yield url

@@ -15,7 +15,6 @@ run.restarted is told, with the attempt's error code.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ from typing import Final
 from ledger.core.alphabet import EventKind, State, Trigger
 from ledger.core.lifecycle import FINAL
 from ledger.errors import ConfigurationError
+from ledger.errors.ours import unknown_name
 
 
 class NoticeType(StrEnum):
@@ -103,9 +103,7 @@ def judge_types(names: Iterable[str], place: str) -> frozenset[NoticeType]:
     found = set()
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            raise ConfigurationError(f"{place}: there is no event {name!r}", hint=hint)
+            raise unknown_name(str(name), known, place, what="event")
         found.add(NoticeType(name))
     if not found:
         raise ConfigurationError(f"{place}: no event is named", hint=f"known: {', '.join(known)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from ledger.core.tokens import Tokens
 from ledger.errors import ConfigurationError
+from ledger.errors.ours import unknown_name
 
 CURRENCY: Final = "USD"
 MILLION: Final = -6
@@ -134,6 +134,4 @@ def _amount(value: Any, place: str) -> Decimal:
 def _known(content: Mapping[str, Any], known: Collection[str], place: str) -> None:
     for key in content:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            raise ConfigurationError(f"{place}: there is no key {key!r}", hint=hint)
+            raise unknown_name(key, known, place)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 class RunwardError(Exception):
     """Something went wrong; the docstring is the message when none is given."""
@@ -42,6 +45,15 @@ class ConfigurationError(RunwardError):
     """The configuration cannot be used."""
 
     exit_code = 4
+
+
+def unknown_name(
+    name: str, known: Collection[str], place: str, *, what: str = "key"
+) -> ConfigurationError:
+    """The error for a name that nobody reads, with the nearest of those that somebody does."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return ConfigurationError(f"{place}: there is no {what} {name!r}", hint=hint)
 
 
 class MissingCredential(ConfigurationError):

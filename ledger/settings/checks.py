@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ import platformdirs
 from pydantic import AliasChoices, BaseModel
 
 from ledger.errors import ConfigurationError
+from ledger.errors.ours import unknown_name
 
 CONFIG_FILE: Final = "runward.toml"
 PREFIX: Final = "RUNWARD_"
@@ -94,6 +94,4 @@ def refuse_unknown(given: Iterable[str], known: set[str], place: str) -> None:
     """Raises ConfigurationError for the first key that is not known, naming the nearest."""
     for key in given:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{place}: there is no key {key!r}", hint=hint)
+            raise unknown_name(key, sorted(known), place)

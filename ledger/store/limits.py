@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.store.lives import WORKER
-from ledger.store.rows import table_of
+from ledger.store.rows import table_of, upserting
 from ledger.store.tables import AccountRow, ApiLimitRow
 
 ACCOUNT, MINUTES = table_of(AccountRow), table_of(ApiLimitRow)
@@ -79,12 +78,11 @@ def write_known(connection: sa.Connection, known: Sequence[Known]) -> None:
 
 def add_minutes(connection: sa.Connection, rows: Sequence[MinuteRow]) -> None:
     """Add what was seen. In one statement each: two lives may be the first of a minute at once."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     for row in sorted(rows, key=lambda row: (row.minute, row.account_id)):
         values: dict[str, Any] = {
             name: getattr(row, name) for name in MinuteRow.__dataclass_fields__
         }
-        statement = insert(MINUTES).values(**values)
+        statement = upserting(connection, MINUTES).values(**values)
         new = statement.excluded
         lower = sa.case(
             (new.lowest_left < MINUTES.c.lowest_left, new.lowest_left),

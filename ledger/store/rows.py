@@ -13,6 +13,7 @@ from datetime import UTC
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ledger.store.direct import execute, execute_many
 from ledger.store.tables import Table
@@ -204,3 +205,9 @@ def clean_json(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:
         return None
     return value
+
+
+def upserting(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that may go on ON CONFLICT, which each dialect has a class of its own for."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table)

@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from ledger.store.rows import table_of
+from ledger.store.rows import table_of, upserting
 from ledger.store.tables import ApiUsageRow, ReceiptRow
 
 USAGE, RECEIPT = table_of(ApiUsageRow), table_of(ReceiptRow)
@@ -38,7 +37,6 @@ def _add(
     more: Mapping[str, float],
 ) -> None:
     """In one statement: two processes may be the first of an hour at once."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    row = insert(table).values(**dict(zip(names, key, strict=True)), **more)
+    row = upserting(connection, table).values(**dict(zip(names, key, strict=True)), **more)
     sums = {name: table.c[name] + amount for name, amount in more.items()}
     connection.execute(row.on_conflict_do_update(index_elements=names, set_=sums))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from choosing import examples
-from databases import postgres_database
+from databases import migrated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import NOW, SQLITE, Bench, flagged, function_call, later, response, seen
@@ -33,13 +32,8 @@ def ledger(bench: Bench) -> Iterator[Ledger]:
 @pytest.fixture
 def other_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh database of the other kind."""
-    if dialect == "postgresql":
-        path = tmp_path / "other.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
-        return
-    template = request.getfixturevalue("postgres_template")
-    with postgres_database(request.getfixturevalue("postgres_server"), template=template) as url:
+    kind = "sqlite" if dialect == "postgresql" else "postgresql"
+    with migrated(kind, request, tmp_path / "other.db") as url:
         yield url
 
 
