@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ledger.core.intent import AccountProfile
 from ledger.credentials import secret_of
 from ledger.errors import ConfigurationError, MissingCredential
+from ledger.providers.trust import trusted
 
 if TYPE_CHECKING:
     import httpx2
@@ -70,7 +71,7 @@ def build_client(
         max_retries=0,
         timeout=timeout,
         http_client=DefaultAsyncHttpx2Client(
-            timeout=timeout, follow_redirects=False, transport=transport
+            verify=trusted(), timeout=timeout, follow_redirects=False, transport=transport
         ),
     )
     # The SDK fills these from the environment when None is passed; an account is what its profile

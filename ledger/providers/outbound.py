@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ledger.providers.trust import trusted
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -38,7 +40,11 @@ class Poster:
 
         limits = httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=4)
         self._client = httpx2.AsyncClient(
-            transport=transport, follow_redirects=False, timeout=None, limits=limits
+            verify=trusted(),
+            transport=transport,
+            follow_redirects=False,
+            timeout=None,
+            limits=limits,
         )
 
     async def post(

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import aiohttp
-import httpx2
 from openai import AsyncOpenAI
 from yarl import URL
 
@@ -31,6 +30,7 @@ from ledger.errors import (
 from ledger.providers.client import CONNECT_SECONDS, READ_SECONDS, SLACK_SECONDS
 from ledger.providers.replies import Answer, Redact
 from ledger.providers.translate import told
+from ledger.providers.trust import trusted
 
 CONNECTIONS_MAX: Final = 1_000
 """As many as the SDK's client opens. A life makes one call a run, and so many runs at once as its
@@ -92,8 +92,7 @@ class ThinReads:
         connector = aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX,
             keepalive_timeout=KEPT_SECONDS,
-            # The SDK's trust: the same authorities, SSL_CERT_FILE and SSL_CERT_DIR.
-            ssl=httpx2.create_ssl_context(),
+            ssl=trusted(),
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
