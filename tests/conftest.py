@@ -70,8 +70,8 @@ def own_server() -> Iterator[str]:
         with administrator(server.get_uri()) as connection:
             # A test's database need not survive a power cut.
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                connection.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
-            connection.exec_driver_sql("SELECT pg_reload_conf()")
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()

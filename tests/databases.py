@@ -8,22 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 
 @contextmanager
-def administrator(url: str) -> Iterator[sa.Connection]:
+def administrator(url: str) -> Iterator[psycopg.Connection]:
     """A connection on which databases can be made and dropped."""
-    engine = sa.create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"),
-        isolation_level="AUTOCOMMIT",
-        poolclass=sa.NullPool,
-    )
-    with engine.connect() as connection:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
         yield connection
-    engine.dispose()
 
 
 @contextmanager
@@ -32,9 +27,9 @@ def postgres_database(server: str, *, template: str | None = None) -> Iterator[s
     name = f"runward_{uuid.uuid4().hex[:16]}"
     copied = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
     with administrator(server) as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}{copied}")
+        connection.execute(f"CREATE DATABASE {name}{copied}")
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
