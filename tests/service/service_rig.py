@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from forked import Forked
 
 from ledger import Ledger, Run
 from ledger.clock import wait_until
@@ -265,14 +265,8 @@ class Daemon:
         self, url: str, log: Path, *arguments: str, module: str = "ledger", **environment: str
     ) -> None:
         self.log = log
-        command = [sys.executable, "-m", module, "-d", url, "daemon", *arguments]
-        with log.open("ab") as handle:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, **environment, "PYTHONPATH": self.paths},
-                stderr=handle,
-                cwd=log.parent,
-            )
+        given = {**os.environ, **environment, "PYTHONPATH": self.paths}
+        self.process = Forked(module, ["-d", url, "daemon", *arguments], log, given, log.parent)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
+from forked import Forked
 from starlette.testclient import TestClient
 
 from ledger import Ledger
@@ -106,14 +105,9 @@ class Process:
         self.log = folder / f"{arguments[0]}.log"
         kept = {name: value for name, value in os.environ.items() if name not in environment}
         given = {name: value for name, value in environment.items() if value}
-        with self.log.open("wb") as handle:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ledger", "-d", url, *arguments],
-                env={**kept, **given, "PYTHONPATH": str(ROOT)},
-                stdout=handle,
-                stderr=handle,
-                cwd=folder,
-            )
+        self.log.unlink(missing_ok=True)
+        environment = {**kept, **given, "PYTHONPATH": str(ROOT)}
+        self.process = Forked("ledger", ["-d", url, *arguments], self.log, environment, folder)
 
     @property
     def said(self) -> str:
