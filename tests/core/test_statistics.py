@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
-from scipy.stats.contingency import relative_risk
 
 from ledger.core.statistics import (
     benjamini_hochberg,
@@ -24,12 +23,19 @@ COUNTS = st.integers(0, 400)
 SHARES = st.floats(0.0, 1.0)
 
 
+def scipy_stats() -> Any:
+    """A second to import, and every process that tests would spend it."""
+    from scipy import stats
+
+    return stats
+
+
 @given(COUNTS, COUNTS)
 def test_wilson_is_that_of_scipy(part: int, others: int) -> None:
     if part + others == 0:
         assert wilson(part, 0) is None
         return
-    expected = stats.binomtest(part, part + others).proportion_ci(method="wilson")
+    expected = scipy_stats().binomtest(part, part + others).proportion_ci(method="wilson")
 
     found = wilson(part, part + others)
 
@@ -38,7 +44,7 @@ def test_wilson_is_that_of_scipy(part: int, others: int) -> None:
 
 @given(COUNTS, COUNTS, COUNTS, st.integers(1, 400))
 def test_fisher_is_that_of_scipy(a: int, b: int, c: int, d: int) -> None:
-    expected = stats.hypergeom.sf(a - 1, a + b + c + d, a + c, a + b)
+    expected = scipy_stats().hypergeom.sf(a - 1, a + b + c + d, a + c, a + b)
 
     assert expected == pytest.approx(fisher_greater(a, b, c, d), rel=1e-9, abs=1e-14)
 
@@ -47,14 +53,14 @@ def test_fisher_of_large_tables() -> None:
     """A day of 50,000 runs: far tails are small, and not nothing."""
     for table in ((40, 9_960, 1_200, 38_800), (900, 9_100, 1_200, 38_800), (3, 99_000, 30_000, 9)):
         a, b, c, _ = table
-        expected = stats.hypergeom.logsf(a - 1, sum(table), a + c, a + b)
+        expected = scipy_stats().hypergeom.logsf(a - 1, sum(table), a + c, a + b)
         assert expected == pytest.approx(math.log(fisher_greater(*table)), rel=1e-8, abs=1e-9)
     assert 1.0 == fisher_greater(0, 5, 7, 50_000)
 
 
 @given(st.integers(1, 300), COUNTS, st.integers(1, 300), COUNTS)
 def test_the_risk_ratio_is_that_of_scipy(a: int, b: int, c: int, d: int) -> None:
-    expected = relative_risk(a, a + b, c, c + d)
+    expected = scipy_stats().contingency.relative_risk(a, a + b, c, c + d)
     interval = expected.confidence_interval(0.95)
 
     found = risk_ratio(a, a + b, c, c + d)
@@ -83,20 +89,20 @@ def test_the_rate_ratio_is_that_of_two_poisson_counts() -> None:
     assert found is not None
     assert 6.0 == pytest.approx(found.value)
     assert math.log(found.high) - math.log(found.low) == pytest.approx(
-        2 * stats.norm.ppf(0.975) * math.sqrt(1 / 30 + 1 / 10)
+        2 * scipy_stats().norm.ppf(0.975) * math.sqrt(1 / 30 + 1 / 10)
     )
 
 
 @given(st.lists(SHARES, max_size=60))
 def test_benjamini_hochberg_is_that_of_scipy(ps: list[float]) -> None:
-    expected = stats.false_discovery_control(ps).tolist() if ps else []
+    expected = scipy_stats().false_discovery_control(ps).tolist() if ps else []
 
     assert expected == pytest.approx(benjamini_hochberg(ps), abs=1e-12)
 
 
 @given(st.integers(0, 500), st.floats(0.01, 400.0))
 def test_the_poisson_tail_is_that_of_scipy(count: int, mean: float) -> None:
-    expected = stats.poisson.sf(count - 1, mean)
+    expected = scipy_stats().poisson.sf(count - 1, mean)
 
     assert expected == pytest.approx(poisson_tail(count, mean), rel=1e-6, abs=1e-12)
 
