@@ -30,7 +30,7 @@ UNITS: Final = {
     "w": 604_800.0,
     "week": 604_800.0,
 }
-_AGE = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-z]+?)s?(?:\s+ago)?", re.ASCII)
+_AGE = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-z]+)(?:\s+ago)?", re.ASCII)
 _DAY = re.compile(rf"(?:last\s+|on\s+)?({'|'.join(DAYS)})")
 _NUMBERS = re.compile(r"[0-9]\s*[/.]\s*[0-9]", re.ASCII)
 
@@ -56,7 +56,8 @@ def read_moment(text: str, now: datetime, *, otherwise: Otherwise | None = None)
 
 def _age(text: str, now: datetime) -> datetime | None:
     match = _AGE.fullmatch(text)
-    unit = match and (UNITS.get(match[2]) or UNITS.get(match[2] + "s"))
+    # As it stands first: the s of `ms` is not that of a plural.
+    unit = match and (UNITS.get(match[2]) or UNITS.get(match[2].removesuffix("s")))
     if not match or not unit:
         return None
     seconds = bounded("an age", float(match[1]) * unit, low=0.0, high=AGE_SECONDS_MAX)
