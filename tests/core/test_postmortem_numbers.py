@@ -7,7 +7,7 @@ import random
 from datetime import timedelta
 from typing import Any
 
-from report_material import MORNING, SPAN, ended, life, material, minute, run
+from report_material import MORNING, SPAN, attempt, ended, life, material, minute, run
 from support import NOW, later
 
 from ledger.core.alphabet import State
@@ -17,6 +17,7 @@ from ledger.core.postmortem.material import Before, EndRow, GapRow, LifeEventRow
 from ledger.core.postmortem.numbers import numbers
 from ledger.core.postmortem.story import QUIET
 from ledger.core.prices import parse_prices
+from ledger.service.rendering import render
 
 PRICES = parse_prices("[models]\ngpt-a = { input = 1, output = 10 }", "test")
 SECONDS = SPAN.length.total_seconds()
@@ -141,6 +142,44 @@ def test_an_empty_window_says_so() -> None:
     assert "No run was created and none ended in this window." == found["summary"][0]
     assert found["impact"]["failure"]["share"] is None
     assert 480.0 == found["environment"]["unobserved_minutes"]
+
+
+def test_a_window_in_which_only_a_worker_died_is_not_quiet() -> None:
+    """Nothing was created and nothing ended, because of that: the summary says so."""
+    death = LifeEventRow(later(100), "died", "one", "h", {})
+    waiting = run(1, created_at=later(-60))
+
+    found = of(waiting, attempt(1, opened_at=later(-60)), life_events=[death])
+
+    first, *others = found["summary"]
+    assert "No run was created and none ended in this window; 1 run open at its end." == first
+    assert any("found dead" in text for text in others)
+    assert QUIET not in others
+
+
+def test_what_was_found_by_looking_while_webhooks_were_missing() -> None:
+    """Three verdicts by looks, one of them in the gap, and one in the gap by webhook."""
+    rows = [ended(State.completed, at, run_id=n) for n, at in enumerate((100, 9_100, 20_000), 1)]
+    told = [*ended(State.completed, 9_200, run_id=9)]
+    told[3] = told[3]._replace(source="webhook")
+    gap = GapRow("default", later(9_000), later(9_150), 1, later(12_600))
+
+    found = of(*rows, *told, gaps=[gap])
+
+    assert 1 == found["environment"]["webhook_gaps"][0]["found_by_looks"]
+    assert any("1 verdict came by them" in text for text in found["went_well"])
+
+
+def test_shorter_runs_are_not_told_of_as_longer() -> None:
+    """Half as long as before: the difference has a sign, and the sentence a direction."""
+    past = before(0.0)
+    found = of(*night(3, {"gpt-a": 0.0}), before=[past])
+    delay = found["impact"]["delay"]
+
+    assert delay["run_minutes"] < 0
+    markdown = render(found, "md")
+    apart = f"{-delay['run_minutes']:.3f}".rstrip("0").rstrip(".")
+    assert f"took {apart} minutes less in all than at baseline's mean" in markdown
 
 
 def test_an_open_window_says_that_it_is() -> None:

@@ -47,7 +47,7 @@ def numbers(
         "tools": tools(material, cases),
         "waste": waste(material, cases, prices),
         "headroom": headroom(material),
-        "environment": environment(material),
+        "environment": environment(material, done),
         "comparison": comparison(material, done, prices),
         "evidence": evidence(material, failures),
         "narrow": _narrow(done),
