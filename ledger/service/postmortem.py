@@ -54,7 +54,8 @@ def postmortem(
 
     with uncollected():
         material = ledger.store.read(read)
-        material = hidden(material) if redact else material
+        if redact:
+            material, terms = hidden(material, terms)
         found = numbers(material, prices, terms, version=program_version())
     found["header"]["redacted"] = redact
     return found

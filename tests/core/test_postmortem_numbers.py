@@ -17,6 +17,7 @@ from ledger.core.postmortem.material import Before, EndRow, GapRow, LifeEventRow
 from ledger.core.postmortem.numbers import numbers
 from ledger.core.postmortem.story import QUIET
 from ledger.core.prices import parse_prices
+from ledger.core.query import Term
 from ledger.service.rendering import render
 
 PRICES = parse_prices("[models]\ngpt-a = { input = 1, output = 10 }", "test")
@@ -211,16 +212,52 @@ def test_names_are_hidden_in_every_sentence() -> None:
     lives = [life(secret, host=f"host.{secret}")]
 
     plain = of(*rows, lives=lives, query=f"tag.team:{secret}")
-    found = numbers(
-        hidden(material(*rows, lives=lives, query=f"tag.team:{secret}")), PRICES, (), version="1"
-    )
-    again = numbers(hidden(material(*rows, lives=lives)), PRICES, (), version="1")
+    bare, _ = hidden(material(*rows, lives=lives, query=f"tag.team:{secret}"))
+    found = numbers(bare, PRICES, (), version="1")
+    again = numbers(hidden(material(*rows, lives=lives))[0], PRICES, (), version="1")
 
     assert secret in json.dumps(plain)
     assert secret not in json.dumps(found)
     assert found["differences"]["found"] != []
     assert found["differences"]["found"][0]["value"] == again["differences"]["found"][0]["value"]
     assert plain["impact"]["failed"] == found["impact"]["failed"]
+
+
+def test_what_the_query_fixes_is_left_out_with_hidden_names_too() -> None:
+    """The tag that was asked for is not compared, whether or not its name may be read."""
+    rows = [
+        row
+        for n in range(60)
+        for row in ended(
+            State.failed if n < 20 else State.completed,
+            100 + n,
+            run_id=n + 1,
+            tags={"team": "a" if n < 20 else "b"},
+        )
+    ]
+    terms = (Term(name="tag.team", values=("a", "b")),)
+
+    plain = numbers(material(*rows), PRICES, terms, version="1")["differences"]
+    bare, asked = hidden(material(*rows), terms)
+    found = numbers(bare, PRICES, asked, version="1")["differences"]
+
+    assert ["tag.team"] == plain["defining"]
+    assert 1 == len(found["defining"])
+    assert "team" not in found["defining"][0]
+    assert (plain["tested"], []) == (found["tested"], found["found"])
+
+
+def test_a_query_by_what_changes_says_when_it_was_asked() -> None:
+    """Runs may have been restarted since: the report tells that it cannot know of them."""
+    terms = (Term(name="status", values=("failed",)),)
+    rows = ended(State.failed, 100)
+
+    found = numbers(material(*rows, query="status:failed"), PRICES, terms, version="1")
+
+    words = "The query asks for status, and runs were asked as they stand now"
+    assert any(text.startswith(words) for text in found["unknown"])
+    lasting = numbers(material(*rows), PRICES, (Term(name="model", values=("m",)),), version="1")
+    assert [] == [text for text in lasting["unknown"] if "query" in text]
 
 
 # Incidents.
