@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
-from ledger.core.postmortem.one_run import run_numbers, windows
+from ledger.core.postmortem.one_run import changes, run_numbers, windows
 from ledger.errors import InvalidInput
 from ledger.service.dates import moment
 from ledger.service.timelines import whole_history
@@ -52,4 +52,7 @@ def run_report(
             redact=redact,
         )
 
-    return ledger.store.read(read)
+    found = ledger.store.read(read)
+    # What upstream's objects hold is nobody's name, and may name anybody.
+    diffs = [] if redact else ledger.events(run_id, diff=True)
+    return {**found, "changes": changes(diffs, found["events"])}

@@ -122,6 +122,22 @@ with Ledger.open(sys.argv[1]) as ledger:
 """
 
 
+def test_a_report_on_one_run_says_what_changed_in_upstreams_object(night: Rig) -> None:
+    """As `events --diff` does, in short; nothing of later, and nothing with hidden names."""
+    run = next(run for run in night.ledger.runs() if run.attempts == 2)
+    shown = {e["seq"]: e["diff"] for e in night.ledger.events(run, diff=True) if e.get("diff")}
+
+    changes = night.ledger.postmortem_run(run)["changes"]
+
+    assert {seq: len(of) for seq, of in shown.items()} == Counter(c["seq"] for c in changes)
+    assert '"failed"' in {one["value"] for one in changes if one["path"] == "/status"}
+    assert all(len(one["value"] or "") <= 80 for one in changes)
+    created = night.ledger.get(run).created_at
+    assert [] == night.ledger.postmortem_run(run, as_of=created)["changes"]
+    assert [] == night.ledger.postmortem_run(run, redact=True)["changes"]
+    assert "| /status | " in render(night.ledger.postmortem_run(run), "md")
+
+
 def test_a_chart_of_one_run_is_the_same_in_every_time_zone(night: Rig) -> None:
     """The library told the day of an end in the zone of the machine."""
     pytest.importorskip("vl_convert")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from ledger.core.timeline import TOOL, timeline
 
 SCHEMA: Final = "runward-postmortem-run/1"
 HOUR: Final = timedelta(hours=1)
+VALUE_MAX: Final = 80
 Hide = Callable[[str | None], str | None]
 
 
@@ -204,6 +206,30 @@ def _event(one: Any, hide: Hide) -> dict[str, Any]:
         "request_id": hide(one.request_id),
         "code": one.error_code,
     }
+
+
+def changes(
+    events: Iterable[Mapping[str, Any]], told: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What changed in upstream's objects: the `diff` of each event that the report tells of, its
+    values cut to VALUE_MAX."""
+    seqs = {event["seq"] for event in told}
+    return [
+        {
+            "seq": event["seq"],
+            "op": one["op"],
+            "path": one["path"],
+            "value": _short(one["value"]) if "value" in one else None,
+        }
+        for event in events
+        if event["seq"] in seqs
+        for one in event["diff"] or ()
+    ]
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= VALUE_MAX else f"{text[: VALUE_MAX - 1]}…"
 
 
 def _siblings(

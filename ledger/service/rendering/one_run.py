@@ -30,7 +30,8 @@ EVENT_COLUMNS: Final = (
 
 
 def one_run(numbers: Numbers) -> Document:
-    """Its timeline as `show` has it, attempts, objects, tool calls, events and siblings."""
+    """Its timeline as `show` has it, attempts, objects, tool calls, events, what changed in
+    upstream's objects, and siblings."""
     run, head = numbers["run"], numbers["header"]
     facts = [
         *((name, run[name]) for name in ("key", "provider", "model", "state")),
@@ -48,6 +49,7 @@ def one_run(numbers: Numbers) -> Document:
         _listed("Upstream objects", numbers["remotes"]),
         _listed("Tool calls", numbers["tool_calls"]),
         Section("Events", [_events(numbers["events"])]),
+        Section("What changed in upstream's objects", _changes(numbers)),
         Section("Siblings", _siblings(numbers["siblings"])),
     ]
     return Document(head["title"], sections)
@@ -90,6 +92,16 @@ def fine(value: object) -> object:
 def _events(events: Sequence[Numbers]) -> Block:
     heads = [name.replace("_", " ") for name in EVENT_COLUMNS]
     return table("History", heads, [[fine(one[name]) for name in EVENT_COLUMNS] for one in events])
+
+
+def _changes(numbers: Numbers) -> Sequence[Block]:
+    if numbers["header"]["redacted"]:
+        return [Text("Left out: names are hidden.")]
+    rows = numbers["changes"]
+    names = ("seq", "op", "path", "value")
+    listed = [[one[name] for name in names] for one in rows[:LISTED_MAX]]
+    more = f", {len(rows) - LISTED_MAX} more not listed" if len(rows) > LISTED_MAX else ""
+    return [table(f"From one event to the next, values cut{more}", names, listed)]
 
 
 def _siblings(found: Numbers) -> Sequence[Block]:
