@@ -6,18 +6,21 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from support import NOW, Bench, later
 from test_store_costs import PRICES, completed, restarted, saw, usage
 from test_store_plans import plans
 
-from ledger.core.alphabet import State
+from ledger.core.alphabet import LifeEventKind, State
 from ledger.core.postmortem.material import Material, Span
 from ledger.core.postmortem.numbers import numbers
 from ledger.core.query import parse_query
 from ledger.service.cost import cost_report
+from ledger.store import incidents
 from ledger.store.costs import Window
 from ledger.store.incidents import ended_runs, failed_attempts, late_starts
+from ledger.store.life_events import note
 from ledger.store.limits import MinuteRow, add_minutes
 from ledger.store.report import read_window
 from ledger.store.siblings import same_failure, same_hour
@@ -213,3 +216,18 @@ def test_a_window_is_read_by_indexes(bench: Bench) -> None:
         scans = [line for line in plan.splitlines() if "SCAN" in line or "Seq Scan" in line]
         bad = [line for line in scans if not any(name in line for name in small)]
         assert [] == bad, (statement, plan)
+
+
+def test_of_too_many_events_of_lives_the_newest_are_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In their order, as rules want them: the last night counts, and not the first."""
+    monkeypatch.setattr(incidents, "READ_MAX", 3)
+
+    with bench.store.engine.execution_options(write=True).begin() as connection:
+        for second in range(5):
+            note(connection, LifeEventKind.died, at=later(second), life="one")
+
+    found = bench.store.read(lambda c: incidents.around(c, SPAN))
+
+    assert [later(2), later(3), later(4)] == [event.at for event in found["events"]]
