@@ -34,13 +34,14 @@ def diff(one: OneRun, other: OneRun, form: Out = Format.table) -> None:
     ]
     print_rows(rows, form=form, columns=("what", *dict.fromkeys(names)))
     print()
-    for line in _differences(found):
+    for line in differences(found):
         print(line[:LINE_MAX])
 
 
-def _differences(found: dict[str, Any]) -> list[str]:
+def differences(found: dict[str, Any]) -> list[str]:
     """The request, the calls and the parting, in words."""
-    lines = ["request: the same" if found["same_request"] else "request:"]
+    said = {True: " the same", False: "", None: " not known, erased"}
+    lines = [f"request:{said[found['same_request']]}"]
     for change in found["request"]:
         value = json.dumps(change["value"], ensure_ascii=False) if "value" in change else ""
         lines.append(f"    {change['op']} {change['path']} {value}")

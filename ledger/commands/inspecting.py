@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ledger.clock import utcnow
-from ledger.commands.drawing import draw
 from ledger.commands.opening import named_runs, opened
 from ledger.commands.output import Format, print_json, print_one, print_rows, say
 from ledger.errors import InvalidInput
+from ledger.service.rendering.drawing import draw
 
 Out = Annotated[Format, typer.Option("-o", "--output")]
 OneRun = Annotated[str, typer.Argument(metavar="RUN", help="Number, key or upstream id.")]

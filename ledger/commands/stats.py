@@ -10,6 +10,7 @@ import typer
 from ledger.commands.inspecting import AsOf, Query
 from ledger.commands.opening import opened
 from ledger.commands.output import Format, print_json, print_rows, say, write_text
+from ledger.errors import InvalidInput
 
 COLUMNS = (
     "group", "bucket", "runs", "outcomes", "queue_p50", "queue_p95", "run_p50", "run_p95",
@@ -40,6 +41,8 @@ def stats(
 ) -> None:
     """Counts, outcomes and percentiles in seconds: queue (created to started), run (started to
     finished), tool (all calls of a run), detection (upstream's end to the verdict)."""
+    if chart is not None and chart.suffix.lower() != ".svg":
+        raise InvalidInput(f"{chart} would hold SVG: its name ends in .svg")
     with opened() as ledger:
         report = ledger.stats(query, since=since, until=until, by=by, bucket=bucket, as_of=as_of)
     if chart is not None:

@@ -15,6 +15,7 @@ class Value:
 
     text: str
     star: bool = False
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +107,4 @@ def _quoted(text: str, start: int, stops: str) -> tuple[Value, int]:
             f"{text[start : end + 1]!r}: a space is missing after the quote",
             hint='a quote within a value is written \\", the whole value in quotes',
         )
-    return Value("".join(found), star), end
+    return Value("".join(found), star, quoted=True), end

@@ -12,7 +12,9 @@ from ledger.errors import InvalidInput
 
 AGE_SECONDS_MAX: Final = 3_000_000_000.0
 TEXT_MAX: Final = 50
-HINT: Final = "write an age (2h, 3 days ago), yesterday, last tuesday or a date (2026-03-01T14:00)"
+HINT: Final = (
+    'write an age (2h, 3 days ago), yesterday, "tuesday 03:00" or a date (2026-03-01T14:00)'
+)
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 UNITS: Final = {
     "ms": 0.001,
@@ -30,8 +32,14 @@ UNITS: Final = {
     "w": 604_800.0,
     "week": 604_800.0,
 }
-_AGE = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-z]+?)s?(?:\s+ago)?", re.ASCII)
+_AGE = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-z]+)(?:\s+ago)?", re.ASCII)
 _DAY = re.compile(rf"(?:last\s+|on\s+)?({'|'.join(DAYS)})")
+# What a number beside a day means is left to nobody: an hour, a day of a month, a month.
+_BARE = re.compile(
+    rf"\bat [0-9]{{1,2}}$|(?:{'|'.join((*DAYS, 'yesterday', 'today'))}) [0-9]{{1,2}}$"
+    rf"|^[0-9]{{1,2}} (?:{'|'.join(DAYS)})",
+    re.ASCII,
+)
 _NUMBERS = re.compile(r"[0-9]\s*[/.]\s*[0-9]", re.ASCII)
 
 Otherwise = Callable[[str, datetime], datetime | None]
@@ -56,7 +64,8 @@ def read_moment(text: str, now: datetime, *, otherwise: Otherwise | None = None)
 
 def _age(text: str, now: datetime) -> datetime | None:
     match = _AGE.fullmatch(text)
-    unit = match and (UNITS.get(match[2]) or UNITS.get(match[2] + "s"))
+    # As it stands first: the s of `ms` is not that of a plural.
+    unit = match and (UNITS.get(match[2]) or UNITS.get(match[2].removesuffix("s")))
     if not match or not unit:
         return None
     seconds = bounded("an age", float(match[1]) * unit, low=0.0, high=AGE_SECONDS_MAX)
@@ -73,6 +82,8 @@ def _day(text: str, now: datetime) -> datetime | None:
             return now
         case "today":
             return today
+        case "noon":
+            return today + timedelta(hours=12)
         case "yesterday":
             return today - timedelta(days=1)
     named = _DAY.fullmatch(text)
@@ -95,4 +106,5 @@ def _iso(text: str, now: datetime) -> datetime | None:
 
 
 def _in_words(text: str) -> bool:
-    return text.isascii() and bool(re.search("[a-z]{2}", text)) and not _NUMBERS.search(text)
+    plain = text.isascii() and bool(re.search("[a-z]{2}", text))
+    return plain and not (_NUMBERS.search(text) or _BARE.search(text))

@@ -29,6 +29,14 @@ UNSENDABLE: Final = re.compile("[\x00\ud800-\udfff]")
 TAG: Final = re.compile(r"tag\.[A-Za-z0-9_.-]{1,64}")
 WORDS: Final = "words"
 COMPARED: Final = re.compile(r"(>=|<=|>|<)(.+)")
+WITHOUT_COLON: Final = re.compile(r"([A-Za-z0-9_.-]+?)(!=|>=|<=|==|=|>|<)(.+)")
+SHOWN_MAX: Final = 80
+"""So much of a part is said again in the error about it."""
+OPERATORS: Final = {
+    "AND": "leave it out",
+    "OR": "alternatives are a list, as in status:failed,expired",
+    "NOT": "a minus is NOT, as in -status:failed",
+}
 TRUTH: Final = ("true", "false")
 T = TypeVar("T")
 
@@ -90,7 +98,22 @@ def _word(part: Part) -> Term:
     if value.star:
         hint = "leave the * out; in quotes it is a star"
         raise _wrong(part, "a word is found anywhere in a message", hint=hint)
+    if not value.quoted:
+        _judge_plain(part, value.text)
     return Term(name=WORDS, values=(value.text,), negated=part.negated)
+
+
+def _judge_plain(part: Part, text: str) -> None:
+    """Refuses what was hardly meant as a word: it would find nothing, and say nothing."""
+    if text in OPERATORS:
+        hint = f"{OPERATORS[text]}; in quotes it is a word"
+        raise _wrong(part, "terms are joined by AND already", hint=hint)
+    found = WITHOUT_COLON.fullmatch(text)
+    if found and (found[1] in FIELDS or TAG.fullmatch(found[1])):
+        name, sign, value = found.groups()
+        meant = f"{'-' * (sign == '!=')}{name}:{sign if sign[0] in '<>' else ''}{value}"
+        hint = f"after a field comes a colon, as in {meant:.{SHOWN_MAX}}; in quotes it is a word"
+        raise _wrong(part, "this is no term", hint=hint)
 
 
 def _field(part: Part) -> str:
@@ -103,7 +126,7 @@ def _field(part: Part) -> str:
     near = difflib.get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.7)
     known = ", ".join((*FIELDS, "tag.NAME"))
     hint = f"did you mean {near[0]}?" if near else "a word with a colon in it stands in quotes"
-    raise _wrong(part, f"there is no field {name!r}; the fields are {known}", hint=hint)
+    raise _wrong(part, f"there is no field {name[:SHOWN_MAX]!r}; the fields are {known}", hint=hint)
 
 
 def _texts(part: Part) -> Term:
@@ -126,10 +149,12 @@ def _vocabulary(words: tuple[str, ...]) -> Callable[[Part], Term]:
         for value in part.values:
             if value.star or value.text not in words:
                 shown = value.text + "*" * value.star
-                near = difflib.get_close_matches(shown, words, n=1)
+                near = difflib.get_close_matches(shown.lower(), words, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else None
                 known = ", ".join(words)
-                raise _wrong(part, f"{shown!r} is none; {name} is one of {known}", hint=hint)
+                raise _wrong(
+                    part, f"{shown[:SHOWN_MAX]!r} is none; {name} is one of {known}", hint=hint
+                )
         return Term(name=name, values=_plain(part), negated=part.negated)
 
     return read
@@ -158,6 +183,9 @@ def _compared(
         low, dots, high = text.partition("..")
         if named:
             pairs = [(named[1], named[2])]
+        elif dots and not (low and high):
+            meant = f">={low}" if low else f"<={high or example}"
+            raise _wrong(part, "a range has two ends", hint=f"as in {part.name}:{meant}")
         elif dots:
             pairs = [(">=", low), ("<=", high)]
         elif equal:
@@ -203,7 +231,7 @@ def _explained(part: Part, read: Callable[[], T]) -> T:
 
 
 def _wrong(part: Part, text: str, *, hint: str | None = None) -> InvalidInput:
-    return InvalidInput(f"{part.text!r}: {text}", hint=hint)
+    return InvalidInput(f"{part.text[:SHOWN_MAX]!r}: {text}", hint=hint)
 
 
 TEXTS: Final = (

@@ -28,10 +28,13 @@ def diff_runs(
 ) -> dict[str, Any]:
     """What two runs, as `show` gives them, have different; with the first step at which their
     histories part, None where they do not. Times are in seconds."""
+    requests = (one["request"], other["request"])
+    known = None not in requests
     return {
         "runs": [{"id": run["id"], "key": run["key"]} for run in (one, other)],
-        "same_request": one["request"] == other["request"],
-        "request": json_diff(one["request"], other["request"]),
+        # What was erased is neither the same nor another.
+        "same_request": requests[0] == requests[1] if known else None,
+        "request": json_diff(*requests) if known else [],
         "outcome": {name: [one.get(name), other.get(name)] for name in OUTCOME},
         "timing": _timing(one, other),
         "tools": _tools(one, other),

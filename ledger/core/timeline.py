@@ -13,6 +13,7 @@ from ledger.core.lifecycle import FINAL
 BACKOFF: Final = "backoff"
 """A stretch of `queued` that is the pause before a restart's create."""
 LIFE: Final = "life:"
+TOOL: Final = "tool"
 
 
 class Told(Protocol):
@@ -54,6 +55,30 @@ class Timeline:
 
     phases: tuple[Phase, ...]
     marks: tuple[Mark, ...]
+
+    def view(self) -> dict[str, Any]:
+        """As plain values; times in ISO form."""
+        return {
+            "phases": [
+                {
+                    "attempt": phase.attempt,
+                    "name": phase.name,
+                    "since": phase.since.isoformat(),
+                    "until": phase.until.isoformat() if phase.until else None,
+                }
+                for phase in self.phases
+            ],
+            "marks": [
+                {
+                    "kind": mark.kind,
+                    "at": mark.at.isoformat(),
+                    "until": mark.until.isoformat() if mark.until else None,
+                    "count": mark.count,
+                    "text": mark.text,
+                }
+                for mark in self.marks
+            ],
+        }
 
 
 MARKED: Final = {
@@ -152,9 +177,9 @@ def _tool(event: Told, tools: dict[Any, Mark], found: list[Mark]) -> None:
     detail = event.detail or {}
     name = detail.get("call", detail.get("n"))
     if TOOLS[event.kind]:
-        tools[name] = Mark(kind="tool", at=event.recorded_at, text=str(detail.get("tool") or ""))
+        tools[name] = Mark(kind=TOOL, at=event.recorded_at, text=str(detail.get("tool") or ""))
         return
     begun = tools.pop(name, None)
     if begun is not None:
         until = max(begun.at, event.recorded_at)
-        found.append(Mark(kind="tool", at=begun.at, until=until, text=begun.text))
+        found.append(Mark(kind=TOOL, at=begun.at, until=until, text=begun.text))

@@ -18,6 +18,7 @@ from ledger.store.failures import (
     count_parts,
     fingerprints,
     outcomes,
+    runs_hit,
     samples,
 )
 
@@ -74,6 +75,10 @@ def failures_report(
     read = _read(connection, span)
     groups = together((read.seen[name][0] for name in read.now), rules)
     rows = [_group(read, name, members) for name, members in groups.items()]
+    for row in rows:
+        if len(row["fingerprints"]) > 1:
+            # A run that failed in two ways of the group was hit once.
+            row["runs"] = runs_hit(connection, row["fingerprints"], span)
     return {
         "since": span.since.isoformat(),
         "until": span.until.isoformat(),
@@ -97,7 +102,6 @@ def _group(read: _Read, name: str, members: Sequence[Fingerprint]) -> dict[str, 
         "fingerprints": ids,
         **_common(members),
         "attempts": attempts,
-        # A run that failed in two ways of the group counts in each.
         "runs": sum(read.now[one][1] for one in ids),
         "before": before,
         "trend": trend(attempts, before, new=first_seen >= read.span.since),

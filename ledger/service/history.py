@@ -69,10 +69,12 @@ class History(Part):
         """Runs that matched a query at some time, as they stood then, the newest first.
 
         What the events do not say (calls, usage, flags) is None for runs that were under way; what
-        never changes, and tags, are as they are now. Raises InvalidInput, also for the future.
+        never changes, and tags, are as they are now. Ages in the query count from `as_of`. Raises
+        InvalidInput, also for the future.
         """
         now = utcnow()
-        at, terms = judge_past_moment(as_of, now), parse_query(query, now=now, otherwise=read_words)
+        at = judge_past_moment(as_of, now)
+        terms = parse_query(query, now=at, otherwise=read_words)
         judge_past(terms)
         limit = min(judge_number("limit", limit), PAGE_MAX)
         after = None if before is None else judge_number("before", before)
@@ -126,7 +128,7 @@ class History(Part):
         at = None if as_of is None else judge_past_moment(as_of, now)
         begin = moment(since, at or now)
         end = None if until is None else moment(until, at or now)
-        terms = parse_query(query, now=now, otherwise=read_words)
+        terms = parse_query(query, now=at or now, otherwise=read_words)
         if at is not None:
             judge_past(terms)
         group = None if by is None else judge_field(by, (*COLUMNS, PROFILE))

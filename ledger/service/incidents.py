@@ -33,21 +33,28 @@ WAITING_DAYS: Final = 7
 def incidents(
     ledger: Ledger, *, since: datetime | str = SINCE, until: datetime | str | None = None
 ) -> list[dict[str, Any]]:
-    """The incidents of a time, the newest first. Raises InvalidInput."""
+    """The incidents of a time, the newest first; ages count from its end. Raises InvalidInput."""
     now = utcnow()
     end = now if until is None else moment(until, now)
-    span = judge_span(moment(since, now), end, now)
+    span = judge_span(moment(since, end), end, now)
     found = ledger.store.read(lambda c: _found(c, span))
     ordered = sorted(found, key=lambda one: (one.start, one.id), reverse=True)
     return [one.view(span.until) for one in ordered]
 
 
-def incident(ledger: Ledger, name: str, *, since: datetime | str = SINCE) -> dict[str, Any]:
+def incident(
+    ledger: Ledger,
+    name: str,
+    *,
+    since: datetime | str = SINCE,
+    until: datetime | str | None = None,
+) -> dict[str, Any]:
     """One incident by its id. Raises NotFound."""
-    for one in incidents(ledger, since=since):
+    for one in incidents(ledger, since=since, until=until):
         if one["id"] == name:
             return one
-    raise NotFound(f"there is no incident {name!r} since {since}", hint="runward incidents list")
+    hint = "runward incidents list; --since and --until name another time"
+    raise NotFound(f"there is no incident {name!r} in this time", hint=hint)
 
 
 def _found(connection: Connection, span: Span) -> list[Incident]:

@@ -54,7 +54,8 @@ def postmortem(
 
     with uncollected():
         material = ledger.store.read(read)
-        material = hidden(material) if redact else material
+        if redact:
+            material, terms = hidden(material, terms)
         found = numbers(material, prices, terms, version=program_version())
     found["header"]["redacted"] = redact
     return found
@@ -78,9 +79,11 @@ def judge_span(since: datetime, until: datetime, as_of: datetime) -> Span:
     if until <= since:
         raise InvalidInput("the window ends before it begins", hint="since must be before until")
     if until - since > SPAN_MAX:
-        raise InvalidInput(f"the window is longer than {SPAN_MAX.days} days")
+        hint = "--until says where it ends; without, it ends now"
+        raise InvalidInput(f"the window is longer than {SPAN_MAX.days} days", hint=hint)
     if since >= as_of:
-        raise InvalidInput("the window begins after as_of: there is nothing in it yet")
+        hint = f"as_of is {as_of.isoformat()}: --since must be before"
+        raise InvalidInput("the window begins after as_of: there is nothing in it yet", hint=hint)
     return Span(since=since, until=until)
 
 

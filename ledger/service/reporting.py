@@ -146,13 +146,16 @@ class Reporting(Part):
         """Times that may be worth a report, the newest first: more failures than usual, 429 storms,
         webhook gaps, workers that died or lost runs again and again, runs that waited to be sent.
 
-        They are computed each time. `minutes` is how long each took. Raises InvalidInput.
+        They are computed each time. `minutes` is how long each took. Ages count from `until`, by
+        default now. Raises InvalidInput.
         """
         return incidents(cast("Ledger", self), since=since, until=until)
 
-    def incident(self, name: str, *, since: Moment = INCIDENTS_SINCE) -> dict[str, Any]:
-        """One of them by its id. Raises NotFound."""
-        return incident(cast("Ledger", self), name, since=since)
+    def incident(
+        self, name: str, *, since: Moment = INCIDENTS_SINCE, until: Moment | None = None
+    ) -> dict[str, Any]:
+        """One of them by its id. Raises NotFound, InvalidInput."""
+        return incident(cast("Ledger", self), name, since=since, until=until)
 
     def next_looks(self, run: RunName) -> dict[str, Any]:
         """When the next looks at a run come, and why then. Raises NotFound."""

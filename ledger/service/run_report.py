@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ledger.clock import utcnow
-from ledger.core.postmortem.one_run import run_numbers, windows
+from ledger.core.postmortem.one_run import changes, run_numbers, windows
 from ledger.errors import InvalidInput
 from ledger.service.dates import moment
+from ledger.service.timelines import whole_history
 from ledger.service.workers import program_version
-from ledger.store.queries import PAGE_MAX, events_of, one
+from ledger.store.queries import one
 from ledger.store.siblings import same_failure, same_hour
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from ledger.service.ledger import Ledger
     from ledger.service.part import RunName
-
-EVENTS_MAX: Final = 10_000
 
 
 def run_report(
@@ -36,7 +35,8 @@ def run_report(
         facts = one(connection, run_id)
         if facts.run.created_at > at:
             raise InvalidInput(f"run {run_id} was created after as_of")
-        marks = [a.fingerprint for a in facts.attempts if a.fingerprint]
+        over = [a for a in facts.attempts if a.ended_at is not None and a.ended_at <= at]
+        marks = [a.fingerprint for a in over if a.fingerprint]
         spans = windows(facts)
         failure: tuple[int, list[int]] = (0, [])
         if marks:
@@ -44,7 +44,7 @@ def run_report(
             failure = same_failure(connection, facts.run, marks[-1], since, min(until, at))
         return run_numbers(
             facts,
-            _events(connection, run_id),
+            list(whole_history(connection, run_id)),
             as_of=at,
             version=program_version(),
             failure=failure,
@@ -52,14 +52,7 @@ def run_report(
             redact=redact,
         )
 
-    return ledger.store.read(read)
-
-
-def _events(connection: Connection, run_id: int) -> list[Any]:
-    found: list[Any] = []
-    while len(found) < EVENTS_MAX:
-        page = events_of(connection, run_id, after=found[-1].seq if found else 0)
-        found += page
-        if len(page) < PAGE_MAX:
-            break
-    return found
+    found = ledger.store.read(read)
+    # What upstream's objects hold is nobody's name, and may name anybody.
+    diffs = [] if redact else ledger.events(run_id, diff=True)
+    return {**found, "changes": changes(diffs, found["events"])}

@@ -31,28 +31,7 @@ def whole_history(connection: Connection, run_id: int) -> Iterator[Any]:
 
 def timeline_view(connection: Connection, run_id: int) -> dict[str, Any]:
     """A run's timeline as plain values."""
-    told = timeline(list(whole_history(connection, run_id)))
-    return {
-        "phases": [
-            {
-                "attempt": phase.attempt,
-                "name": phase.name,
-                "since": phase.since.isoformat(),
-                "until": phase.until.isoformat() if phase.until else None,
-            }
-            for phase in told.phases
-        ],
-        "marks": [
-            {
-                "kind": mark.kind,
-                "at": mark.at.isoformat(),
-                "until": mark.until.isoformat() if mark.until else None,
-                "count": mark.count,
-                "text": mark.text,
-            }
-            for mark in told.marks
-        ],
-    }
+    return timeline(list(whole_history(connection, run_id))).view()
 
 
 class Bodies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -76,6 +77,13 @@ def count_in(connection: sa.Connection, span: Span) -> dict[str, tuple[int, int]
         .group_by(ATTEMPT.c.fingerprint)
     )
     return {name: (attempts, runs) for name, attempts, runs in connection.execute(statement)}
+
+
+def runs_hit(connection: sa.Connection, names: Sequence[str], span: Span) -> int:
+    """Runs of which an attempt failed in one of these ways: each once."""
+    statement = sa.select(sa.func.count(sa.distinct(ATTEMPT.c.run_id)))
+    where = (ATTEMPT.c.fingerprint.in_(names), *_within(span))
+    return int(connection.execute(statement.where(*where)).scalar_one())
 
 
 def _within(span: Span) -> tuple[sa.ColumnElement[bool], ...]:

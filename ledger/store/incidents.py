@@ -20,6 +20,8 @@ from ledger.store.report import EVENTS_MAX, LEDGER, LIFE_EVENT
 
 TEN_MINUTES = 15
 """So many characters of a time, as both databases can write it, name its ten minutes."""
+READ_MAX = EVENTS_MAX * 50
+"""So many minutes with 429s, gaps and events of lives are read at most: the newest ones."""
 Counts = Mapping[datetime, int]
 
 
@@ -88,11 +90,12 @@ def around(connection: sa.Connection, span: Span) -> dict[str, Any]:
     columns = Columns(connection)
 
     def read(kind: Any, table: sa.Table, where: sa.ColumnElement[bool], order: Any) -> list[Any]:
-        named = [table.c[name] for name in kind._fields]
-        limit = EVENTS_MAX * 10
-        return columns.read(
-            kind, named, lambda raw: sa.select(*raw).where(where).order_by(*order).limit(limit)
+        # The newest, where there are too many: the last night is asked about, not the first.
+        named, newest = [table.c[name] for name in kind._fields], [one.desc() for one in order]
+        found: list[Any] = columns.read(
+            kind, named, lambda raw: sa.select(*raw).where(where).order_by(*newest).limit(READ_MAX)
         )
+        return found[::-1]
 
     minute = MINUTES.c.minute
     # Calls that were let through between 429s belong to a storm, calm days do not.

@@ -12,12 +12,13 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from ledger.core.alphabet import EventKind
+from ledger.core.alphabet import EventKind, LifeEventKind
 from ledger.core.lifecycle import FINAL
 from ledger.core.outcome import error_type
 from ledger.core.postmortem import material
 from ledger.core.postmortem.cases import FAILED
 from ledger.core.postmortem.material import Before, Material, Span
+from ledger.core.postmortem.surroundings import DRIVERS
 from ledger.core.query import Term
 from ledger.store.columns import Columns
 from ledger.store.deliveries import DELIVERY
@@ -46,6 +47,8 @@ TOLD: Final = (
     EventKind.tool_rerun,
 )
 """Kinds of events that a report tells of, besides those that end an attempt."""
+PASSING: Final = (LifeEventKind.started, LifeEventKind.stopped)
+"""Told of daemons alone: commands that wait come and go."""
 WRITTEN_AFTER: Final = timedelta(minutes=2)
 """Lives write what they saw of limits once a minute: after so long all have."""
 EVENTS_MAX: Final = 5_000
@@ -77,7 +80,7 @@ class Reader:
         table: sa.Table,
         *where: sa.ColumnElement[bool],
         order: Sequence[Any],
-        limit: int | None = EVENTS_MAX,
+        limit: int | None = None,
     ) -> list[R]:
         """Rows of a table that knows no runs."""
 
@@ -107,7 +110,7 @@ class Reader:
         last = min(span.until, as_of - WRITTEN_AFTER) - timedelta(minutes=1)
         within = (MINUTES.c.minute >= since, MINUTES.c.minute <= last)
         order = (MINUTES.c.minute, MINUTES.c.account_id)
-        return self.within(material.MinuteRow, MINUTES, *within, order=order, limit=None)
+        return self.within(material.MinuteRow, MINUTES, *within, order=order)
 
     def before(self, name: str, span: Span) -> Before:
         """What is read of a window to compare with."""
@@ -133,7 +136,7 @@ class Reader:
             name=name,
             failed_attempts=int(self._connection.execute(failed).scalar_one()),
             span=span,
-            ends=self.within(material.EndRow, RUN, where, order=(RUN.c.id,), limit=None),
+            ends=self.within(material.EndRow, RUN, where, order=(RUN.c.id,)),
             spent=[
                 material.SpentRow(row[0], *(int(n) for n in row[1:]))
                 for row in self._connection.execute(spent)
@@ -194,20 +197,29 @@ def _surroundings(reader: Reader, found: Material) -> None:
         GAP.c.since < span.until,
         sa.or_(GAP.c.closed_at.is_(None), GAP.c.closed_at > span.since),
         order=(GAP.c.since, GAP.c.id),
+        limit=EVENTS_MAX,
     )
     found.lives = reader.within(
         material.LifeRow,
         WORKER,
         WORKER.c.started_at < span.until,
         sa.or_(WORKER.c.ended_at.is_(None), WORKER.c.ended_at > span.since),
-        order=(WORKER.c.started_at, WORKER.c.id),
+        # Each command that waits is a life as well, and there may be thousands.
+        order=(WORKER.c.role.not_in(DRIVERS), WORKER.c.started_at, WORKER.c.id),
+        limit=EVENTS_MAX,
     )
+    found.lives = sorted(found.lives, key=lambda life: (life.started_at, life.id))
     found.life_events = reader.within(
         material.LifeEventRow,
         LIFE_EVENT,
         LIFE_EVENT.c.at >= span.since,
         LIFE_EVENT.c.at < span.until,
+        sa.or_(
+            LIFE_EVENT.c.kind.not_in(PASSING),
+            LIFE_EVENT.c.life.in_(sa.select(WORKER.c.id).where(WORKER.c.role.in_(DRIVERS))),
+        ),
         order=(LIFE_EVENT.c.at, LIFE_EVENT.c.id),
+        limit=EVENTS_MAX,
     )
     found.minutes = reader.minutes(span, found.as_of)
 

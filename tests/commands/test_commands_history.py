@@ -84,6 +84,21 @@ def test_things_as_they_stood(ran: CommandLine) -> None:
     refused(ran("list", "-q", "calls:>1", *at), 2, "calls is not known of the past")
 
 
+def test_ages_count_from_the_time_that_is_asked_about(ran: CommandLine) -> None:
+    """With `--as-of`, `since:0s` is that very time: what was created then, and nothing later."""
+    created = ran("show", "bad:1", "-o", "json").json["created_at"]
+    asked = ("--as-of", created, "-q", "since:0s", "-o", "json")
+
+    assert ["bad:1"] == [run["key"] for run in ran("list", *asked).json]
+    assert 1 == ran("stats", *asked).json["total"]["runs"]
+
+
+def test_a_chart_is_svg_and_says_so(ran: CommandLine, tmp_path: Path) -> None:
+    """Whoever asks for another kind of picture is told before anything is counted."""
+    refused(ran("stats", "--chart", str(tmp_path / "out.png")), 2, "out.png", "ends in .svg")
+    assert [] == list(tmp_path.glob("*.png"))
+
+
 def test_stats_count_and_time_by_group_and_bucket(ran: CommandLine) -> None:
     """The groups add up to the total; the longest time is the 99th of two."""
     report = ran("stats", "--by", "model", "--bucket", "1d", "-o", "json").json

@@ -83,3 +83,16 @@ def test_incidents(ended: CommandLine) -> None:
     said = ended("incidents", "show", "storm-20260101T0000-default")
     assert 3 == said.code
     assert_clear(said)
+
+
+def test_incidents_of_long_ago_are_found(ended: CommandLine) -> None:
+    """A window of any time may be asked for; ages count from where it ends."""
+    asked = ended("incidents", "list", "--since", "30d", "--until", "300 days ago", "-o", "json")
+    assert (0, []) == (asked.code, asked.json)
+    said = ended("incidents", "list", "--since", "200d")
+    assert 2 == said.code
+    assert "92 days" in said.err
+    assert "--until" in said.err
+    missing = ended("incidents", "show", "storm-20260101T0000-default", "--until", "2026-01-02")
+    assert 3 == missing.code
+    assert "--until" in missing.err

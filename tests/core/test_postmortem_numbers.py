@@ -7,7 +7,7 @@ import random
 from datetime import timedelta
 from typing import Any
 
-from report_material import MORNING, SPAN, ended, life, material, minute, run
+from report_material import MORNING, SPAN, attempt, ended, life, material, minute, run
 from support import NOW, later
 
 from ledger.core.alphabet import State
@@ -17,6 +17,8 @@ from ledger.core.postmortem.material import Before, EndRow, GapRow, LifeEventRow
 from ledger.core.postmortem.numbers import numbers
 from ledger.core.postmortem.story import QUIET
 from ledger.core.prices import parse_prices
+from ledger.core.query import Term
+from ledger.service.rendering import render
 
 PRICES = parse_prices("[models]\ngpt-a = { input = 1, output = 10 }", "test")
 SECONDS = SPAN.length.total_seconds()
@@ -143,6 +145,44 @@ def test_an_empty_window_says_so() -> None:
     assert 480.0 == found["environment"]["unobserved_minutes"]
 
 
+def test_a_window_in_which_only_a_worker_died_is_not_quiet() -> None:
+    """Nothing was created and nothing ended, because of that: the summary says so."""
+    death = LifeEventRow(later(100), "died", "one", "h", {})
+    waiting = run(1, created_at=later(-60))
+
+    found = of(waiting, attempt(1, opened_at=later(-60)), life_events=[death])
+
+    first, *others = found["summary"]
+    assert "No run was created and none ended in this window; 1 run open at its end." == first
+    assert any("found dead" in text for text in others)
+    assert QUIET not in others
+
+
+def test_what_was_found_by_looking_while_webhooks_were_missing() -> None:
+    """Three verdicts by looks, one of them in the gap, and one in the gap by webhook."""
+    rows = [ended(State.completed, at, run_id=n) for n, at in enumerate((100, 9_100, 20_000), 1)]
+    told = [*ended(State.completed, 9_200, run_id=9)]
+    told[3] = told[3]._replace(source="webhook")
+    gap = GapRow("default", later(9_000), later(9_150), 1, later(12_600))
+
+    found = of(*rows, *told, gaps=[gap])
+
+    assert 1 == found["environment"]["webhook_gaps"][0]["found_by_looks"]
+    assert any("1 verdict came by them" in text for text in found["went_well"])
+
+
+def test_shorter_runs_are_not_told_of_as_longer() -> None:
+    """Half as long as before: the difference has a sign, and the sentence a direction."""
+    past = before(0.0)
+    found = of(*night(3, {"gpt-a": 0.0}), before=[past])
+    delay = found["impact"]["delay"]
+
+    assert delay["run_minutes"] < 0
+    markdown = render(found, "md")
+    apart = f"{-delay['run_minutes']:.3f}".rstrip("0").rstrip(".")
+    assert f"took {apart} minutes less in all than at baseline's mean" in markdown
+
+
 def test_an_open_window_says_that_it_is() -> None:
     """As of two hours into it: the rest is not known, and the last run is open."""
     rows = [*ended(State.completed, 100), *ended(State.completed, 9_000)]
@@ -172,16 +212,52 @@ def test_names_are_hidden_in_every_sentence() -> None:
     lives = [life(secret, host=f"host.{secret}")]
 
     plain = of(*rows, lives=lives, query=f"tag.team:{secret}")
-    found = numbers(
-        hidden(material(*rows, lives=lives, query=f"tag.team:{secret}")), PRICES, (), version="1"
-    )
-    again = numbers(hidden(material(*rows, lives=lives)), PRICES, (), version="1")
+    bare, _ = hidden(material(*rows, lives=lives, query=f"tag.team:{secret}"))
+    found = numbers(bare, PRICES, (), version="1")
+    again = numbers(hidden(material(*rows, lives=lives))[0], PRICES, (), version="1")
 
     assert secret in json.dumps(plain)
     assert secret not in json.dumps(found)
     assert found["differences"]["found"] != []
     assert found["differences"]["found"][0]["value"] == again["differences"]["found"][0]["value"]
     assert plain["impact"]["failed"] == found["impact"]["failed"]
+
+
+def test_what_the_query_fixes_is_left_out_with_hidden_names_too() -> None:
+    """The tag that was asked for is not compared, whether or not its name may be read."""
+    rows = [
+        row
+        for n in range(60)
+        for row in ended(
+            State.failed if n < 20 else State.completed,
+            100 + n,
+            run_id=n + 1,
+            tags={"team": "a" if n < 20 else "b"},
+        )
+    ]
+    terms = (Term(name="tag.team", values=("a", "b")),)
+
+    plain = numbers(material(*rows), PRICES, terms, version="1")["differences"]
+    bare, asked = hidden(material(*rows), terms)
+    found = numbers(bare, PRICES, asked, version="1")["differences"]
+
+    assert ["tag.team"] == plain["defining"]
+    assert 1 == len(found["defining"])
+    assert "team" not in found["defining"][0]
+    assert (plain["tested"], []) == (found["tested"], found["found"])
+
+
+def test_a_query_by_what_changes_says_when_it_was_asked() -> None:
+    """Runs may have been restarted since: the report tells that it cannot know of them."""
+    terms = (Term(name="status", values=("failed",)),)
+    rows = ended(State.failed, 100)
+
+    found = numbers(material(*rows, query="status:failed"), PRICES, terms, version="1")
+
+    words = "The query asks for status, and runs were asked as they stand now"
+    assert any(text.startswith(words) for text in found["unknown"])
+    lasting = numbers(material(*rows), PRICES, (Term(name="model", values=("m",)),), version="1")
+    assert [] == [text for text in lasting["unknown"] if "query" in text]
 
 
 # Incidents.

@@ -78,6 +78,9 @@ def test_numbers_are_compared(text: str, bounds: tuple[tuple[str, float], ...]) 
     ("text", "moment"),
     [
         ("2h", later(-7_200)),
+        ("500ms", later(-0.5)),
+        ('"1500 milliseconds ago"', later(-1.5)),
+        ('"2 mins ago"', later(-120)),
         ('"2h ago"', later(-7_200)),
         ('"3 days ago"', NOW - timedelta(days=3)),
         ('"1.5 hours ago"', later(-5_400)),
@@ -123,6 +126,15 @@ def test_other_times_in_words_are_asked_about_and_numbers_are_not() -> None:
         ("stauts:failed", "did you mean status?"),
         ("status:faild", "did you mean 'failed'?"),
         ("status:done", "status is one of queued"),
+        ("status:FAILED", "did you mean 'failed'?"),
+        ("status:failed OR status:expired", "'OR': terms are joined by AND already"),
+        ("status:failed AND dur:>5m", "'AND': terms are joined by AND already"),
+        ("NOT status:failed", "as in -status:failed"),
+        ("status=failed", "after a field comes a colon, as in status:failed"),
+        ("dur>5m", "as in dur:>5m"),
+        ("-tag.team!=a", "as in -tag.team:a"),
+        ("attempts:2..", "a range has two ends as in attempts:>=2"),
+        ("dur:..5m", "a range has two ends as in dur:<=5m"),
         ("status:failed*", "'failed*' is none"),
         ("error_origin:rmote", "did you mean 'remote'?"),
         ("status:", "a value is missing"),
@@ -162,6 +174,15 @@ def test_what_cannot_be_meant_is_refused(text: str, said: str) -> None:
     """The error says which part is wrong, and what would be right."""
     error = refusal(text)
     assert said in f"{error.message} {error.hint}"
+    assert len(error.message) < 600
+
+
+def test_what_looks_like_an_operator_is_a_word_in_quotes() -> None:
+    """And in small letters, since messages have such words."""
+    for text in ("OR", "status=failed", "dur>5m"):
+        assert (Term(name="words", values=(text,)),) == parsed(f'"{text}"')
+    plain = ("or", "and", "not", "x=1", "a>b", "=", "status")
+    assert plain == tuple(term.values[0] for term in parsed(" ".join(plain)))
 
 
 PARTS = st.one_of(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import NOW, later
 
-from ledger.commands.drawing import draw, lasting
 from ledger.core.alphabet import EventKind, Source, State
 from ledger.core.timeline import timeline
+from ledger.service.rendering.drawing import draw, lasting
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from service_rig import MakeRig, Rig
 
 from ledger import tool
+from ledger.commands.diffing import differences
 
 
 @tool(idempotent=True)
@@ -16,6 +17,17 @@ def add(a: int, b: int) -> int:
 def test_alike_runs_part_nowhere(rig: Rig) -> None:
     found = rig.ledger.diff(rig.run(), rig.run())
     assert (True, [], None) == (found["same_request"], found["request"], found["first_divergence"])
+
+
+def test_requests_that_were_erased_are_neither_alike_nor_different(rig: Rig) -> None:
+    """Nothing is left to compare, of one of them or of both."""
+    first, second = rig.run(), rig.run("sim-fail-server_error", restart="none")
+    rig.ledger.erase([first])
+    for _ in range(2):
+        found = rig.ledger.diff(first, second)
+        assert (None, []) == (found["same_request"], found["request"])
+        rig.ledger.erase([second])
+    assert "request: not known, erased" in differences(rig.ledger.diff(first, second))
 
 
 def test_what_is_different_is_named(rig: Rig) -> None:

@@ -12,7 +12,9 @@ from support import NOW, Bench, later, response, seen
 from ledger import Ledger
 from ledger.clock import utcnow
 from ledger.core.failures import trend
+from ledger.core.policy import Policy, parse_restart
 from ledger.errors import InvalidInput, NotFound
+from ledger.store.records import Written
 
 CODES = ("server_error", "rate_limit_exceeded")
 
@@ -68,6 +70,26 @@ def test_rules_regroup_what_fingerprints_tell_apart(make_rig: MakeRig) -> None:
     assert names <= {"upstream", "all"}
     assert 2 == sum(row["attempts"] for row in rig.ledger.errors()["groups"])
     assert "all" == rig.ledger.error("all")["fingerprint"]
+
+
+def test_a_run_that_failed_in_two_ways_of_one_group_is_one_run(bench: Bench) -> None:
+    """Two attempts, two fingerprints, one group: one run was hit."""
+    facts = bench.sending(policy=Policy(restart=parse_restart("failed:server_error=1")))
+    for number, code in enumerate(CODES, 1):
+        body = response("failed", remote_id=f"resp_{number}", error={"code": code, "message": code})
+        facts = bench.take(facts, seen(body, n=number))
+        if number == 1:
+            armed = bench.arm(facts)
+            assert isinstance(armed, Written)
+            facts = armed.facts
+    rules = {"all": {"provider": "responses"}}
+    with Ledger.open(bench.store.url, error_groups=rules) as ledger:
+        window = {"since": NOW, "until": later(9_000)}
+        (group,) = ledger.errors(**window)["groups"]
+        shown = ledger.error("all", **window)
+
+    assert ("all", 2, 1) == (group["fingerprint"], group["attempts"], group["runs"])
+    assert 1 == shown["runs"] == sum(shown["states"].values())
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:

@@ -106,6 +106,13 @@ def test_a_tool_that_times_out_is_named(make_rig: MakeRig) -> None:
     assert any("tool slow gave an error in 6 of 6 calls" in text for text in found["summary"])
 
 
+PROGRAM_RUN = """
+import sys
+from ledger import Ledger, render
+with Ledger.open(sys.argv[1]) as ledger:
+    run = next(run for run in ledger.runs() if run.attempts == 2)
+    sys.stdout.write(render(ledger.postmortem_run(run, as_of="{as_of}"), "html"))
+"""
 PROGRAM = """
 import sys
 from ledger import Ledger, render
@@ -113,6 +120,44 @@ with Ledger.open(sys.argv[1]) as ledger:
     found = ledger.postmortem(since=sys.argv[2], until=sys.argv[3], as_of=sys.argv[4])
     sys.stdout.write(render(found, sys.argv[5]))
 """
+
+
+def test_a_report_on_one_run_says_what_changed_in_upstreams_object(night: Rig) -> None:
+    """As `events --diff` does, in short; nothing of later, and nothing with hidden names."""
+    run = next(run for run in night.ledger.runs() if run.attempts == 2)
+    shown = {e["seq"]: e["diff"] for e in night.ledger.events(run, diff=True) if e.get("diff")}
+
+    changes = night.ledger.postmortem_run(run)["changes"]
+
+    assert {seq: len(of) for seq, of in shown.items()} == Counter(c["seq"] for c in changes)
+    assert '"failed"' in {one["value"] for one in changes if one["path"] == "/status"}
+    assert all(len(one["value"] or "") <= 80 for one in changes)
+    created = night.ledger.get(run).created_at
+    assert [] == night.ledger.postmortem_run(run, as_of=created)["changes"]
+    assert [] == night.ledger.postmortem_run(run, redact=True)["changes"]
+    assert "| /status | " in render(night.ledger.postmortem_run(run), "md")
+
+
+def test_a_chart_of_one_run_is_the_same_in_every_time_zone(night: Rig) -> None:
+    """The library told the day of an end in the zone of the machine."""
+    pytest.importorskip("vl_convert")
+    now = utcnow().isoformat()
+    program = PROGRAM_RUN.format(as_of=now)
+
+    def made(zone: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", program, night.url],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "TZ": zone, "OPENAI_API_KEY": KEY},
+            cwd=ROOT,
+        )
+        return done.stdout.decode()
+
+    first = made("Pacific/Kiritimati")
+
+    assert "attempt 2, queued: " in first
+    assert first == made("Pacific/Pago_Pago")
 
 
 @pytest.mark.parametrize("form", ["md", "html", "json"])
@@ -195,19 +240,21 @@ def test_names_can_be_left_out(night: Rig) -> None:
 
 
 def test_a_report_on_one_run(night: Rig) -> None:
-    """The restarted one: two attempts, its states without a gap, its siblings."""
+    """The restarted one: two attempts, the timeline that `show` has too, its siblings."""
     run = next(run for run in night.ledger.runs() if run.attempts == 2)
     found = night.ledger.postmortem_run(run)
-    states = found["states"]
+    phases = found["timeline"]["phases"]
 
     assert ["failed", "failed"] == [one["outcome"] for one in found["attempts"]]
-    assert all(a["end"] == b["start"] for a, b in pairwise(states))
+    assert found["timeline"] == night.ledger.show(run)["timeline"]
+    assert all(a["until"] == b["since"] for a, b in pairwise(phases))
     assert 10 == found["siblings"]["same_failure"]
     assert (10, 10) == tuple(found["siblings"][n] for n in ("same_hour", "same_hour_failed"))
     assert len(found["events"]) == night.ledger.get(run).event_seq
     markdown = render(found, "md")
     assert f"# Report on run {run.id}" in markdown
-    assert "2 queued" in markdown
+    assert "attempt 2 " in markdown
+    assert "failed: server_error" in markdown
     assert "<script" not in render(found, "html")
     hidden = render(night.ledger.postmortem_run(run, redact=True), "json")
     assert "alert" not in hidden
@@ -224,6 +271,37 @@ def test_a_run_as_of_an_earlier_time(night: Rig) -> None:
 
     assert ["failed", None] == [one["outcome"] for one in found["attempts"]]
     assert "queued" == found["run"]["state"]
+    assert "queued" == found["timeline"]["phases"][-1]["name"]
+    assert [1] == [one["n"] for one in found["remotes"]]
+
+
+def test_nothing_of_later_is_in_a_run_as_of_an_earlier_time(rig: Rig) -> None:
+    """Just after it was sent: no verdict, no end, no tokens, no failure like it."""
+    rig.run("sim-fail-server_error", restart="none")
+    run = rig.run("sim-fail-server_error", restart="none")
+    facts = rig.ledger.facts(run)
+    assert facts.remotes[0].sent_at is not None
+
+    found = rig.ledger.postmortem_run(run, as_of=facts.remotes[0].sent_at)
+
+    (remote,) = found["remotes"]
+    names = ("upstream_id", "request_id", "status", "upstream_ended_at", "noticed_at", "tokens_in")
+    assert [None] * len(names) == [remote[name] for name in names]
+    assert 0 == found["siblings"]["same_failure"]
+    later = rig.ledger.postmortem_run(run)
+    assert "failed" == later["remotes"][0]["status"]
+    assert 1 == later["siblings"]["same_failure"]
+
+
+def test_a_model_that_somebody_named_is_hidden(rig: Rig) -> None:
+    """Of a window, and of one run."""
+    run = rig.submit("ft:gpt-5:acme-corp::abc")
+
+    found = rig.ledger.postmortem_run(run, redact=True)
+
+    assert "acme" not in json.dumps(found)
+    assert "acme" not in json.dumps(rig.ledger.postmortem(since="1h", redact=True))
+    assert "acme" in json.dumps(rig.ledger.postmortem_run(run))
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,23 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from support import NOW, Bench, later
 from test_store_costs import PRICES, completed, restarted, saw, usage
 from test_store_plans import plans
 
-from ledger.core.alphabet import State
+from ledger.core.alphabet import LifeEventKind, State
 from ledger.core.postmortem.material import Material, Span
 from ledger.core.postmortem.numbers import numbers
 from ledger.core.query import parse_query
 from ledger.service.cost import cost_report
+from ledger.store import incidents, report
 from ledger.store.costs import Window
 from ledger.store.incidents import ended_runs, failed_attempts, late_starts
+from ledger.store.life_events import note
 from ledger.store.limits import MinuteRow, add_minutes
+from ledger.store.lives import WORKER
 from ledger.store.report import read_window
 from ledger.store.siblings import same_failure, same_hour
 
@@ -213,3 +217,43 @@ def test_a_window_is_read_by_indexes(bench: Bench) -> None:
         scans = [line for line in plan.splitlines() if "SCAN" in line or "Seq Scan" in line]
         bad = [line for line in scans if not any(name in line for name in small)]
         assert [] == bad, (statement, plan)
+
+
+def test_lives_that_only_waited_crowd_out_no_daemon(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their coming and going is not told of, their death is; a daemon is read before them."""
+    monkeypatch.setattr(report, "EVENTS_MAX", 3)
+    blank = {"host": "h", "boot_id": "b", "pid": 1, "pid_started": "1", "version": "1", "beat": 0.0}
+    blank |= {"heartbeat_at": later(40), "lease_until": 0.0, "drain": False}
+    told = LifeEventKind
+    with bench.store.engine.execution_options(write=True).begin() as connection:
+        for n, role in enumerate(("wait", "wait", "wait", "wait", "daemon")):
+            row = {**blank, "id": f"life-{n}", "role": role, "started_at": later(10 * n)}
+            connection.execute(sa.insert(WORKER), row)
+            note(connection, told.started, at=later(10 * n), life=f"life-{n}")
+            note(
+                connection, told.stopped if n else told.died, at=later(10 * n + 1), life=f"life-{n}"
+            )
+
+    found = read(bench)
+
+    assert ["life-0", "life-1", "life-4"] == [life.id for life in found.lives]
+    assert [("died", "life-0"), ("started", "life-4"), ("stopped", "life-4")] == [
+        (event.kind, event.life) for event in found.life_events
+    ]
+
+
+def test_of_too_many_events_of_lives_the_newest_are_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In their order, as rules want them: the last night counts, and not the first."""
+    monkeypatch.setattr(incidents, "READ_MAX", 3)
+
+    with bench.store.engine.execution_options(write=True).begin() as connection:
+        for second in range(5):
+            note(connection, LifeEventKind.died, at=later(second), life="one")
+
+    found = bench.store.read(lambda c: incidents.around(c, SPAN))
+
+    assert [later(2), later(3), later(4)] == [event.at for event in found["events"]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from ledger.core.folding import CHANGING, UNKNOWN
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.material import Material, RemoteRow
 from ledger.core.postmortem.waste import COUNTED
+from ledger.core.query import Term
 
 FEW: Final = 0.99
 """Below this share a gap in the data is named under what is not known."""
@@ -47,7 +49,17 @@ def _share(remotes: Sequence[RemoteRow], holds: Any) -> float | None:
     return round(sum(1 for one in remotes if holds(one)) / len(remotes), 6)
 
 
-def unknown(numbers: Mapping[str, Any]) -> list[str]:
+def _asked_now(terms: Sequence[Term]) -> Iterable[str]:
+    """That what a query chose by may have changed since."""
+    names = sorted({term.name for term in terms if term.name in (*CHANGING, *UNKNOWN)})
+    if names:
+        yield (
+            f"The query asks for {', '.join(names)}, and runs were asked as they stand now: what "
+            "was restarted or changed since the window may be missing, or be there."
+        )
+
+
+def unknown(numbers: Mapping[str, Any], terms: Sequence[Term]) -> list[str]:
     """What a reader must not take the report for, in sentences made of its numbers."""
     box, found = numbers["completeness"], []
     for name, words in (
@@ -67,7 +79,11 @@ def unknown(numbers: Mapping[str, Any]) -> list[str]:
     if counts.get("died") or counts.get("overdue"):
         found.append("A worker that dies takes its last minute's counts of calls and 429s with it.")
     if box["pruned_runs"]:
-        found.append(f"{box['pruned_runs']} runs of the window were pruned and are not counted.")
+        query = ", whether or not they match the query" if numbers["header"]["query"] else ""
+        found.append(
+            f"{box['pruned_runs']} runs of the window were pruned and are not counted{query}."
+        )
+    found += _asked_now(terms)
     if box["began_in_window"]:
         found.append(f"The ledger begins at {box['ledger_since']}, within the window.")
     if not box["closed"]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ledger.core.postmortem.material import Before, Material
+from ledger.core.query import Term
 
 DIGITS: Final = 10
 OWN_MODEL: Final = "ft:"
@@ -28,8 +30,8 @@ _TEXTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def hidden(material: Material) -> Material:
-    """The same window without names. Run numbers, models, codes and times stay."""
+def hidden(material: Material, terms: Sequence[Term] = ()) -> tuple[Material, tuple[Term, ...]]:
+    """The same window and query without names. Run numbers, models, codes and times stay."""
     span = material.span
     salt = f"{material.ledger_id}|{span.since.isoformat()}|{span.until.isoformat()}|"
     hide = _Hiding(salt)
@@ -53,7 +55,7 @@ def hidden(material: Material) -> Material:
         _hide_before(hide, before)
     material.query = hide.text(material.query) if material.query else ""
     material.ledger_id = hide.text(material.ledger_id)
-    return material
+    return material, tuple(hide.term(term) for term in terms)
 
 
 class _Hiding:
@@ -80,6 +82,11 @@ class _Hiding:
         tags = {self.text(str(n)): self.text(str(value)) for n, value in row.tags.items()}
         own = row.model is not None and row.model.startswith(OWN_MODEL)
         return row._replace(tags=tags, model=self.text(row.model) if own else row.model)
+
+    def term(self, term: Term) -> Term:
+        """A term about a tag, by the name that the tag now has."""
+        sort, dot, name = term.name.partition(".")
+        return replace(term, name=f"{sort}.{self.text(name)}") if dot else term
 
     def actor(self, actor: str) -> str:
         """Lives and people: the sort of actor stays."""

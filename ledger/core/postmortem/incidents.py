@@ -10,7 +10,13 @@ from typing import Any, Final
 from ledger.core.alphabet import LifeEventKind
 from ledger.core.postmortem.excess import Counts, windows
 from ledger.core.postmortem.material import GapRow, LifeEventRow, MinuteRow, Span
-from ledger.core.postmortem.surroundings import GONE, close_together, storms
+from ledger.core.postmortem.surroundings import (
+    GONE,
+    LOOP_DEATHS,
+    LOOP_WITHIN,
+    close_together,
+    storms,
+)
 from ledger.core.record import record
 
 WIDTH: Final = timedelta(minutes=10)
@@ -24,8 +30,6 @@ FAILED_MIN: Final = 5
 LATE_MIN: Final = 10
 LATE_SHARE: Final = 0.5
 CHURN_TAKEOVERS: Final = 3
-LOOP_DEATHS: Final = 3
-WITHIN: Final = timedelta(minutes=10)
 PAD: Final = timedelta(minutes=30)
 """So much before and after an incident belongs to its report."""
 
@@ -140,7 +144,7 @@ def by_rules(
         ("crash_loop", deaths, LOOP_DEATHS, "workers died"),
         ("lease_churn", taken, CHURN_TAKEOVERS, "times runs were taken over"),
     ):
-        for one in close_together(times, least, WITHIN):
+        for one in close_together(times, least, LOOP_WITHIN):
             number = sum(1 for at in times if one.since <= at <= one.until)
             found.append(
                 Incident(kind=kind, start=one.since, end=one.until, what=f"{number} {words}")

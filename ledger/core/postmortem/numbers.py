@@ -47,7 +47,7 @@ def numbers(
         "tools": tools(material, cases),
         "waste": waste(material, cases, prices),
         "headroom": headroom(material),
-        "environment": environment(material),
+        "environment": environment(material, done),
         "comparison": comparison(material, done, prices),
         "evidence": evidence(material, failures),
         "narrow": _narrow(done),
@@ -55,14 +55,14 @@ def numbers(
     down = found["environment"]["unobserved_minutes"]
     found["completeness"] = completeness(material, done, found["detection"], down)
     found["timeline"] = timeline(material, cases, failures, found)
-    return found | _sentences(found)
+    return found | _sentences(found, terms)
 
 
-def _sentences(found: Mapping[str, Any]) -> dict[str, Any]:
+def _sentences(found: Mapping[str, Any], terms: Sequence[Term]) -> dict[str, Any]:
     return {
         "summary": story.summary(found),
         "quiet": story.quiet(found),
-        "unknown": unknown(found),
+        "unknown": unknown(found, terms),
         "factors": story.factors(found),
         "went_well": story.went_well(found),
         "luck": story.luck(found),

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ledger.core.alphabet import EventKind, State
-from ledger.core.lifecycle import FINAL
-from ledger.core.model import Facts
+from ledger.core.alphabet import CallState, State
+from ledger.core.model import Facts, Remote, ToolCall
 from ledger.core.postmortem.cases import FAILED
+from ledger.core.postmortem.hiding import OWN_MODEL
+from ledger.core.record import evolve
 from ledger.core.statistics import quantile
+from ledger.core.timeline import TOOL, timeline
 
 SCHEMA: Final = "runward-postmortem-run/1"
 HOUR: Final = timedelta(hours=1)
-MARKS: Final = {
-    EventKind.looked: "looks",
-    EventKind.notified: "webhook",
-    EventKind.restarted: "restart",
-    EventKind.trouble: "trouble",
-    EventKind.cancel_requested: "cancel",
-    EventKind.set_aside: "set aside",
-    EventKind.contradiction: "contradiction",
-    EventKind.noted: "note",
-}
+VALUE_MAX: Final = 80
 Hide = Callable[[str | None], str | None]
 
 
@@ -60,20 +54,29 @@ def run_numbers(
             "id": run.id,
             "key": hide(run.key),
             "provider": run.provider,
-            "model": run.model,
+            "model": hide(run.model) if _own(run.model) else run.model,
             "state": str(state),
             "created_at": run.created_at.isoformat(),
             "deadline_at": run.deadline_at.isoformat(),
             "tags": {str(hide(n)): hide(str(value)) for n, value in sorted(run.tags.items())},
         },
-        "states": _states(facts, told, as_of),
-        "marks": _marks(told),
+        "timeline": _timeline(told, redact, hide),
         "attempts": [_attempt(one, as_of, redact) for one in attempts],
-        "remotes": [_remote(one, hide) for one in facts.remotes if _known(one, as_of)],
-        "tool_calls": [_call(one, hide) for one in facts.calls if one.requested_at <= as_of],
+        "remotes": [
+            _remote(as_seen(one, told, as_of), hide)
+            for one in facts.remotes
+            if _known(one, len(attempts), as_of)
+        ],
+        "tool_calls": [
+            _call(as_stood(one, as_of), hide) for one in facts.calls if one.requested_at <= as_of
+        ],
         "events": [_event(one, hide) for one in told],
         "siblings": _siblings(facts, failure, hour, as_of),
     }
+
+
+def _own(model: str | None) -> bool:
+    return model is not None and model.startswith(OWN_MODEL)
 
 
 def _plain(text: str | None) -> str | None:
@@ -90,36 +93,13 @@ def _hiding(salt: str) -> Hide:
     return hide
 
 
-def _states(facts: Facts, events: Sequence[Any], as_of: datetime) -> list[dict[str, Any]]:
-    """The states that the run was in, each with its times; a verdict ends the list."""
-    found: list[dict[str, Any]] = []
-    state, since, attempt = State.queued, facts.run.created_at, 1
-    for event in events:
-        if event.to_state is None:
-            continue
-        found.append(_stretch(state, since, event.recorded_at, attempt))
-        state, since, attempt = event.to_state, event.recorded_at, event.attempt
-    if state not in FINAL:
-        found.append(_stretch(state, since, as_of, attempt))
-    return [one for one in found if one["state"] not in FINAL or one["seconds"] > 0]
-
-
-def _stretch(state: State, since: datetime, until: datetime, attempt: int) -> dict[str, Any]:
-    return {
-        "state": str(state),
-        "attempt": attempt,
-        "start": since.isoformat(),
-        "end": until.isoformat(),
-        "seconds": round((until - since).total_seconds(), 6),
-    }
-
-
-def _marks(events: Sequence[Any]) -> list[dict[str, Any]]:
-    return [
-        {"at": event.recorded_at.isoformat(), "mark": MARKS[event.kind]}
-        for event in events
-        if event.kind in MARKS
-    ]
+def _timeline(events: Sequence[Any], redact: bool, hide: Hide) -> dict[str, Any]:
+    """The same account as `show` gives; of what marks say only tools have a name, and a hash."""
+    told = timeline(events).view()
+    if redact:
+        for mark in told["marks"]:
+            mark["text"] = hide(mark["text"]) if mark["kind"] == TOOL and mark["text"] else ""
+    return told
 
 
 def _attempt(one: Any, as_of: datetime, redact: bool) -> dict[str, Any]:
@@ -138,8 +118,47 @@ def _attempt(one: Any, as_of: datetime, redact: bool) -> dict[str, Any]:
     }
 
 
-def _known(remote: Any, as_of: datetime) -> bool:
-    return remote.sent_at is None or remote.sent_at <= as_of
+def _known(remote: Remote, attempts: int, as_of: datetime) -> bool:
+    begun = remote.sent_at is None or remote.sent_at <= as_of
+    return remote.attempt <= attempts and begun
+
+
+def as_seen(remote: Remote, told: Sequence[Any], as_of: datetime) -> Remote:
+    """An object as it was known then: where its row has gone on, what the events said of it."""
+    if remote.usage_at is not None and remote.usage_at > as_of:
+        remote = evolve(remote, tokens_in=None, tokens_cached=None, tokens_out=None)
+    if remote.observed_at is None or remote.observed_at <= as_of:
+        return remote
+    seen = [event for event in told if event.remote == remote.n and event.remote_status]
+    return evolve(
+        remote,
+        remote_id=remote.remote_id if seen else None,
+        request_id=seen[-1].request_id if seen else None,
+        observed_status=seen[-1].remote_status if seen else None,
+        observed_at=seen[-1].recorded_at if seen else None,
+        remote_ended_at=None,
+    )
+
+
+def as_stood(call: ToolCall, as_of: datetime) -> ToolCall:
+    """A call as it stood then, by its own times."""
+    reached = [
+        (CallState.started, call.started_at),
+        (CallState.finished, call.finished_at),
+        (CallState.submitted, call.submitted_at),
+        (CallState.confirmed, call.confirmed_at),
+    ]
+    if all(at is None or at <= as_of for _, at in reached):
+        return call
+    over = [state for state, at in reached if at is not None and at <= as_of]
+    finished = call.finished_at is not None and call.finished_at <= as_of
+    return evolve(
+        call,
+        state=over[-1] if over else CallState.requested,
+        started_at=call.started_at if over else None,
+        finished_at=call.finished_at if finished else None,
+        is_error=call.is_error and finished,
+    )
 
 
 def _remote(one: Any, hide: Hide) -> dict[str, Any]:
@@ -187,6 +206,30 @@ def _event(one: Any, hide: Hide) -> dict[str, Any]:
         "request_id": hide(one.request_id),
         "code": one.error_code,
     }
+
+
+def changes(
+    events: Iterable[Mapping[str, Any]], told: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What changed in upstream's objects: the `diff` of each event that the report tells of, its
+    values cut to VALUE_MAX."""
+    seqs = {event["seq"] for event in told}
+    return [
+        {
+            "seq": event["seq"],
+            "op": one["op"],
+            "path": one["path"],
+            "value": _short(one["value"]) if "value" in one else None,
+        }
+        for event in events
+        if event["seq"] in seqs
+        for one in event["diff"] or ()
+    ]
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= VALUE_MAX else f"{text[: VALUE_MAX - 1]}…"
 
 
 def _siblings(

@@ -36,16 +36,7 @@ def quiet(numbers: Numbers) -> bool:
 
 def summary(numbers: Numbers) -> list[str]:
     """What happened, in a few sentences."""
-    impact = numbers["impact"]
-    if not impact["finished"] and not impact["started"]:
-        return ["No run was created and none ended in this window.", QUIET]
-    failure = impact["failure"]
-    said = [f"{runs(impact['finished'])} ended in the window, {impact['failed']} of them failed"]
-    if failure["share"] is not None:
-        low, high = failure["low"], failure["high"]
-        said[0] += f" ({failure['share']:.1%}, 95 % interval {low:.1%} to {high:.1%})"
-    said[0] += f"; {impact['started']:,} created in it, {impact['open']:,} open at its end."
-    said += list(_beside(numbers))
+    said = [_counts(numbers["impact"]), *_beside(numbers)]
     recovery = numbers["recovery"]
     if recovery["failed_attempts"]:
         well = sum(recovery["buckets"][bucket]["attempts"] for bucket in _RECOVERED)
@@ -57,6 +48,18 @@ def summary(numbers: Numbers) -> list[str]:
     if quiet(numbers):
         said.append(QUIET)
     return said
+
+
+def _counts(impact: Numbers) -> str:
+    if not impact["finished"] and not impact["started"]:
+        left = f"; {runs(impact['open'])} open at its end" if impact["open"] else ""
+        return f"No run was created and none ended in this window{left}."
+    failure = impact["failure"]
+    said = f"{runs(impact['finished'])} ended in the window, {impact['failed']} of them failed"
+    if failure["share"] is not None:
+        low, high = failure["low"], failure["high"]
+        said += f" ({failure['share']:.1%}, 95 % interval {low:.1%} to {high:.1%})"
+    return f"{said}; {impact['started']:,} created in it, {impact['open']:,} open at its end."
 
 
 _RECOVERED: Final = (Bucket.restarted, Bucket.later_look, Bucket.webhook, Bucket.by_hand)
@@ -177,9 +180,10 @@ def went_well(numbers: Numbers) -> list[str]:
         found.append(
             f"{runs(restarted['runs'])} failed and completed by a restart of the policy's."
         )
-    if numbers["environment"]["webhook_gaps"] and numbers["detection"]["by_way"].get("poll"):
-        polled = numbers["detection"]["by_way"]["poll"]["verdicts"]
-        found.append(f"While webhooks were missing, looks went on: {polled} verdicts came by them.")
+    polled = sum(gap["found_by_looks"] for gap in numbers["environment"]["webhook_gaps"])
+    if polled:
+        verdicts = "1 verdict" if polled == 1 else f"{polled:,} verdicts"
+        found.append(f"While webhooks were missing, looks went on: {verdicts} came by them.")
     if _deaths(numbers) and numbers["environment"]["counts"].get("takeover"):
         found.append("The runs of the workers that died were taken over by others.")
     if numbers["recovery"]["duplicate_deliveries"]:
@@ -219,7 +223,8 @@ def actions(numbers: Numbers) -> list[str]:
     if numbers["recovery"]["tools_run_again"]:
         found.append("Tools ran more than once: check what they did outside.")
     for one in bad_tools(numbers):
-        found.append(f"Tool {one['tool']} fails often: fix it, or raise its timeout.")
+        remedy = "fix it, or raise its timeout" if one["kinds"].get("timeout") else "fix it"
+        found.append(f"Most calls of tool {one['tool']} gave an error for a time: {remedy}.")
     if numbers["completeness"]["unobserved_minutes"]:
         minutes = numbers["completeness"]["unobserved_minutes"]
         found.append(f"No daemon was at work for {minutes} minutes: is it supervised?")

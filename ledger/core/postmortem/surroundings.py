@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from ledger.core.alphabet import LifeEventKind
+from ledger.core.alphabet import LifeEventKind, Source
+from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.material import (
     GapRow,
     LifeEventRow,
@@ -124,8 +125,8 @@ def _storm(material: Material, one: Storm) -> dict[str, Any]:
     }
 
 
-def environment(material: Material) -> dict[str, Any]:
-    """What befell daemons, and webhooks."""
+def environment(material: Material, done: Sequence[Case]) -> dict[str, Any]:
+    """What befell daemons, and webhooks. `done` are the runs that got their verdict meanwhile."""
     span, cut = material.span, min(material.span.until, material.as_of)
     events = [event for event in material.life_events if event.at <= material.as_of]
     counts = Counter(str(event.kind) for event in events)
@@ -139,8 +140,23 @@ def environment(material: Material) -> dict[str, Any]:
         "lives": [_life(life, material.as_of) for life in material.lives],
         "unobserved": [_span(one) for one in down],
         "unobserved_minutes": round(sum((one.length / MINUTE for one in down), 0.0), 2),
-        "webhook_gaps": [_gap(gap, span, cut) for gap in gaps],
+        "webhook_gaps": [
+            {**_gap(gap, span, cut), "found_by_looks": _by_looks(material, gap, done)}
+            for gap in gaps
+        ],
     }
+
+
+def _by_looks(material: Material, gap: GapRow, done: Sequence[Case]) -> int:
+    """How many verdicts of its profile came by looking, while no webhook did."""
+    found = 0
+    for case in done:
+        event = None if case.closing is None else case.end_of(case.closing)
+        over = gap.closed_at is not None and event is not None and event.recorded_at > gap.closed_at
+        if event is None or event.source != Source.poll or event.recorded_at < gap.since or over:
+            continue
+        found += material.accounts[case.run.account_id].profile == gap.profile
+    return found
 
 
 def unobserved(lives: Sequence[LifeRow], span: Span, as_of: datetime) -> list[Span]:

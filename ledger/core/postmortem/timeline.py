@@ -117,8 +117,10 @@ def _lives(numbers: Mapping[str, Any]) -> Iterable[Entry]:
 
 def _kinds(numbers: Mapping[str, Any]) -> Iterable[Entry]:
     for group in numbers["fingerprints"]["listed"][:NEW_MAX]:
-        known = "new" if group["new"] else "known before"
-        text = f"first {group['code'] or 'failure'} of the window, {known}, {group['fingerprint']}"
+        text = f"first {group['code'] or 'failure'} of the window, "
+        if group["new"] is not None:
+            text += "new, " if group["new"] else "known before, "
+        text += group["fingerprint"]
         first = group["first"]
         yield entry(first["at"], "first_of_fingerprint", text, run=first["run"], see=group["query"])
 

@@ -90,28 +90,59 @@ def recovery(found: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
+def stretches(numbers: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str | None, float]]:
+    """The phases of one run, each with its end, None while it lasts, and its seconds so far."""
+    as_of = numbers["header"]["as_of"]
+    return [
+        (one, one["until"], round(_seconds(one["since"], one["until"] or as_of), 6))
+        for one in numbers["timeline"]["phases"]
+    ]
+
+
+def _seconds(since: str, until: str) -> float:
+    return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+
+
 def gantt(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The states of one run over time, by attempt, and what happened meanwhile."""
-    times = _axis([one[end] for one in numbers["states"] for end in ("start", "end")], "UTC")
+    """The phases of one run over time, by attempt, and what happened meanwhile."""
+    phases = [
+        {
+            "attempt": one["attempt"],
+            "state": one["name"],
+            "start": one["since"],
+            "end": until or numbers["header"]["as_of"],
+            "said": f"attempt {one['attempt']}, {one['name']}: {seconds:g} s from {one['since']}",
+        }
+        for one, until, seconds in stretches(numbers)
+    ]
+    meanwhile = [
+        {"kind": one["kind"], "at": one["at"], "said": f"{one['kind']} at {one['at']}"}
+        for one in numbers["timeline"]["marks"]
+    ]
+    times = _axis([one[end] for one in phases for end in ("start", "end")], "UTC")
+    # Said by us: of a time without an axis the library tells the day of the machine's own zone.
+    said = {"description": {"field": "said", "type": "nominal"}}
     bars = {
-        "data": {"values": list(numbers["states"])},
+        "data": {"values": phases},
         "mark": "bar",
         "encoding": {
             "y": {"field": "attempt", "type": "ordinal", "title": "attempt"},
             "x": {"field": "start", **times},
             "x2": {"field": "end"},
             "color": {"field": "state", "type": "nominal"},
+            **said,
         },
     }
     marks = {
-        "data": {"values": list(numbers["marks"])},
+        "data": {"values": meanwhile},
         "mark": {"type": "tick", "thickness": 2},
         "encoding": {
             "x": {"field": "at", **times},
-            "y": {"field": "mark", "type": "nominal", "title": None},
+            "y": {"field": "kind", "type": "nominal", "title": None},
+            **said,
         },
     }
-    parts = [{"width": WIDTH, **bars}, *([{"width": WIDTH, **marks}] if numbers["marks"] else [])]
+    parts = [{"width": WIDTH, **bars}, *([{"width": WIDTH, **marks}] if meanwhile else [])]
     return {**_base("States over time"), "vconcat": parts, "resolve": {"scale": {"x": "shared"}}}
 
 

@@ -145,7 +145,10 @@ def _delay(found: Numbers) -> Sequence[Block]:
     ]
     if found["run_minutes"] is not None:
         blocks.append(
-            Text(f"Completed runs took {cell(found['run_minutes'])} minutes more than at baseline.")
+            Text(
+                f"Completed runs took {cell(abs(found['run_minutes']))} minutes "
+                f"{'less' if found['run_minutes'] < 0 else 'more'} in all than at baseline's mean."
+            )
         )
     return blocks
 

@@ -71,11 +71,14 @@ def environment(found: Numbers) -> Sequence[Block]:
     ]  # fmt: skip
     gaps = [
         (one["profile"], one["start"], one["closed_at"] or "not over", one["noticed_at"],
-         one["minutes_in_window"], one["missed_when_noticed"])
+         one["minutes_in_window"], one["missed_when_noticed"], one["found_by_looks"])
         for one in found["webhook_gaps"]
     ]  # fmt: skip
     down = [(one["start"], one["end"]) for one in found["unobserved"]]
-    heads = ("profile", "from", "to", "noticed", "minutes in the window", "ends untold by then")
+    heads = (
+        "profile", "from", "to", "noticed", "minutes in the window", "ends untold by then",
+        "verdicts by looks meanwhile",
+    )  # fmt: skip
     return [
         table("What befell daemons", ("at", "what", "life", "host", "detail"), events),
         table("Lives", ("life", "role", "host", "version", "began", "ended", "how"), lives),

@@ -48,7 +48,7 @@ def fingerprints(numbers: Numbers) -> Sequence[Block]:
         "first ever", "command",
     )  # fmt: skip
     return [
-        Text(f"{found['kinds']} kinds of failure, {found['new']} of them never seen before."),
+        Text(f"Kinds of failure: {found['kinds']}; never seen before: {found['new']}."),
         Chart("Failed attempts over time, by fingerprint", drawn),
         table("Failed attempts by fingerprint", columns, rows),
     ]

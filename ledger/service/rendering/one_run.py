@@ -17,10 +17,12 @@ from ledger.service.rendering.blocks import (
     is_time,
     table,
 )
-from ledger.service.rendering.charts import gantt
+from ledger.service.rendering.charts import gantt, stretches
+from ledger.service.rendering.drawing import draw
 
 Numbers = Mapping[str, Any]
-WIDTH: Final = 60
+WIDTH: Final = 100
+LISTED_MAX: Final = 500
 EVENT_COLUMNS: Final = (
     "seq", "at", "kind", "from", "to", "source", "actor", "attempt", "upstream_status",
     "request_id", "code",
@@ -28,7 +30,8 @@ EVENT_COLUMNS: Final = (
 
 
 def one_run(numbers: Numbers) -> Document:
-    """Its states over time, attempts, objects, tool calls, events and siblings."""
+    """Its timeline as `show` has it, attempts, objects, tool calls, events, what changed in
+    upstream's objects, and siblings."""
     run, head = numbers["run"], numbers["header"]
     facts = [
         *((name, run[name]) for name in ("key", "provider", "model", "state")),
@@ -46,39 +49,32 @@ def one_run(numbers: Numbers) -> Document:
         _listed("Upstream objects", numbers["remotes"]),
         _listed("Tool calls", numbers["tool_calls"]),
         Section("Events", [_events(numbers["events"])]),
+        Section("What changed in upstream's objects", _changes(numbers)),
         Section("Siblings", _siblings(numbers["siblings"])),
     ]
     return Document(head["title"], sections)
 
 
 def _gantt(numbers: Numbers) -> Sequence[Block]:
+    attempts = [{**one, "error_code": one["code"]} for one in numbers["attempts"]]
+    shown = {"timeline": numbers["timeline"], "attempts_detail": attempts}
+    as_of = datetime.fromisoformat(numbers["header"]["as_of"])
+    phases = [
+        [fine(value) for value in (one["name"], one["attempt"], one["since"], until, seconds)]
+        for one, until, seconds in stretches(numbers)
+    ]
+    marks = [
+        [fine(one[name]) for name in ("kind", "at", "until", "count", "text")]
+        for one in numbers["timeline"]["marks"][:LISTED_MAX]
+    ]
+    more = len(numbers["timeline"]["marks"]) - len(marks)
     return [
-        Code(bars(numbers["states"])),
+        Code(draw(shown, as_of, WIDTH) or ["(no time passed)"]),
         Chart("States over time", gantt(numbers)),
-        table(
-            "States",
-            ("state", "attempt", "from", "to", "seconds"),
-            [[fine(one[n]) for n in ("state", "attempt", "start", "end", "seconds")]
-             for one in numbers["states"]],
-        ),
-    ]  # fmt: skip
-
-
-def bars(states: Sequence[Numbers]) -> list[str]:
-    """One line a state, with its place in the run's time."""
-    if not states:
-        return ["(no time passed)"]
-    begin = datetime.fromisoformat(states[0]["start"])
-    whole = max((datetime.fromisoformat(states[-1]["end"]) - begin).total_seconds(), 1e-6)
-    lines = []
-    for one in states:
-        after = (datetime.fromisoformat(one["start"]) - begin).total_seconds()
-        left = min(int(after / whole * WIDTH), WIDTH - 1)
-        length = min(max(round(one["seconds"] / whole * WIDTH), 1), WIDTH - left)
-        bar = f"{' ' * left}{'#' * length}".ljust(WIDTH)
-        name = f"{one['attempt']} {one['state']}"
-        lines.append(f"{name:<18} |{bar}| {cell(one['seconds'])} s")
-    return lines
+        table("States", ("state", "attempt", "from", "to", "seconds"), phases),
+        table("What happened meanwhile", ("what", "at", "until", "times", "text"), marks),
+        *([Text(f"{more} more are not listed.")] if more > 0 else []),
+    ]
 
 
 def _listed(title: str, rows: Sequence[Numbers]) -> Section:
@@ -96,6 +92,16 @@ def fine(value: object) -> object:
 def _events(events: Sequence[Numbers]) -> Block:
     heads = [name.replace("_", " ") for name in EVENT_COLUMNS]
     return table("History", heads, [[fine(one[name]) for name in EVENT_COLUMNS] for one in events])
+
+
+def _changes(numbers: Numbers) -> Sequence[Block]:
+    if numbers["header"]["redacted"]:
+        return [Text("Left out: names are hidden.")]
+    rows = numbers["changes"]
+    names = ("seq", "op", "path", "value")
+    listed = [[one[name] for name in names] for one in rows[:LISTED_MAX]]
+    more = f", {len(rows) - LISTED_MAX} more not listed" if len(rows) > LISTED_MAX else ""
+    return [table(f"From one event to the next, values cut{more}", names, listed)]
 
 
 def _siblings(found: Numbers) -> Sequence[Block]:
