@@ -12,6 +12,7 @@ from ledger.core.alphabet import EventKind
 from ledger.errors import DatabaseError
 from ledger.store.direct import execute
 from ledger.store.facts import RUN
+from ledger.store.fingerprints import forget_messages
 from ledger.store.queries import EVENT, PAYLOAD
 from ledger.store.tables import Table
 
@@ -25,6 +26,11 @@ BLANKED: Final = (
     ("tag", "value = ''", "1 = 1"),
 )
 """What is blanked, by table: the run's row is blanked with the event that tells of it."""
+PARKED: Final = (
+    "source = 'webhook' AND run_id IS NULL "
+    "AND key IN (SELECT webhook_id FROM delivery WHERE run_id {which})"
+)
+"""Deliveries that came before anybody knew whose they were: their bytes name no run."""
 CHECKPOINT_SECONDS: Final = 10.0
 
 
@@ -67,6 +73,9 @@ def blank(connection: sa.Connection, run_id: int) -> None:
             which = where.format(kept=kept)
             statement = f"UPDATE {table} SET {sets.format(empty=empty)} WHERE run_id = {run_id:d}"
             execute(connection, f"{statement} AND {which}")
+    parked = PARKED.format(which=f"= {run_id:d}")
+    execute(connection, f"UPDATE evidence SET salt = NULL, body = NULL WHERE {parked}")
+    forget_messages(connection, run_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +119,7 @@ def _clean_postgres(driver: Any, rewrite: bool) -> Cleaned:
         notices.append(str(notice.message_primary))
 
     tables = ", ".join(
-        name for name, _, _ in (("run", "", ""), *BLANKED) if name in Table.metadata.tables
+        name for name, _, _ in (("run", "", ""), ("fingerprint", "", ""), *BLANKED) if name in Table.metadata.tables
     )
     driver.rollback()
     driver.autocommit = True

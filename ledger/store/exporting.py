@@ -106,7 +106,9 @@ def _lines(
         for item in part.of(row.id):
             fields = _fields(name, item, row, accounts)
             if name == "attempt":
-                fields["failure"] = failures.get(item.fingerprint)
+                # What an erased run said is not to travel, even where another run said the same.
+                kept = row.erased_at is None
+                fields["failure"] = failures.get(item.fingerprint) if kept else None
             yield line(name, fields, run=row.id)
     end = {
         "origin_ledger": row.origin_ledger,

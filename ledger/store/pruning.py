@@ -16,6 +16,7 @@ from ledger.core.record import evolve
 from ledger.core.tombstone import Tombstone, tombstone_head
 from ledger.entropy import random_bytes
 from ledger.store.direct import among, execute, listed
+from ledger.store.erasing import PARKED
 from ledger.store.facts import REMOTE, RUN, WATCH
 from ledger.store.heads import lock_heads
 from ledger.store.outbox import OUTBOX
@@ -204,6 +205,8 @@ def _requests(connection: sa.Connection, ids: Sequence[int]) -> dict[int, bytes]
 def _delete(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Every row that is about these runs, in whatever table; the runs last."""
     kind = connection.dialect.name
+    parked = PARKED.format(which=among(kind, "bigint"))
+    execute(connection, f"DELETE FROM evidence WHERE {parked}", (listed(kind, ids),))
     tables = [
         table.name
         for table in reversed(Table.metadata.sorted_tables)
