@@ -71,7 +71,7 @@ def watch_again(connection: sa.Connection, run_id: int, now: datetime) -> None:
 
 
 def _row(fact: Fact, now: datetime, *, kept: bool) -> dict[str, object]:
-    """Of what reaches an erased run, the digest stays: that it came, and nothing of what it said."""
+    """Of a fact that is not `kept`, the digest stays: that it came, and nothing of what it said."""
     salt = random_bytes(16)
     return {
         "source": fact.source,

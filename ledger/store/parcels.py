@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.core.blanked import Blanked
 from ledger.core.export_format import END, PARTS, RUN
 from ledger.core.fingerprint import VERSION, id_of
 from ledger.core.hashing import event_hash, genesis, payload_digest
@@ -276,9 +277,16 @@ def _check_chain(parcel: Parcel) -> None:
         if not kept and (salt is not None or body is not None):
             raise BadRun(f"payload {n} is half erased")
     previous, state = genesis(row["origin_ledger"], row["origin_run"]), "queued"
+    blanked = Blanked()
+    for n, body in bodies.items():
+        if body is None:
+            blanked.add(n, n)
     for event in parcel.parts["event"]:
         previous = _next(event, row, digests, bodies, previous)
+        blanked.event(event["kind"], event["payloads"] or ())
         state = event["to_state"] or state
+    if (lost := blanked.lost()) is not None:
+        raise BadRun(f"the bytes of payload {lost} are gone, and no event destroyed them")
     if previous != parcel.head:
         raise BadRun("its head is not where its history ends")
     if row["state"] != state:

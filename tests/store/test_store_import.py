@@ -312,6 +312,7 @@ BREAKS = {
     "marker": with_field("remote", marker="other:1:1:1"),
     "digest": with_field("payload", digest="zz"),
     "reference": with_field("run", result=99),
+    "bytes gone": with_field("payload", text=None, salt=None),
     "type": with_field("event", kind="nonsense"),
     "fingerprint": with_field(
         "attempt",
