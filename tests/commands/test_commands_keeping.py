@@ -146,6 +146,26 @@ def test_one_run_is_bundled(runward: CommandLine, sim: Simulator, tmp_path: Path
     assert 3 == runward("export", "--run", "b", "-o", str(tmp_path / "b.zip")).code
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+@pytest.mark.parametrize("command", ["export", "list"])
+def test_a_full_disk_is_a_clear_error(
+    runward: CommandLine, sim: Simulator, command: str
+) -> None:
+    """However little was to be written, and whoever writes it at last."""
+    runward.done("sim-ok", "--key", "a")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ledger", "-d", runward.url, command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    said = "runward: the output cannot be written: No space left on device\n"
+    assert (1, said) == (done.returncode, done.stderr)
+
+
 def test_lists_are_taken_in(runward: CommandLine, sim: Simulator, tmp_path: Path) -> None:
     """Old objects as history, ids to adopt; refused lines are shown, and end with 9."""
     number = runward.done("sim-ok")

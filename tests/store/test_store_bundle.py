@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import subprocess
@@ -216,6 +217,23 @@ def test_what_is_not_sealed_or_erased_is_said(
         ledger.bundle(run, tmp_path / "none" / "x.zip")
     with pytest.raises(NotFound):
         ledger.bundle("nobody", tmp_path / "x.zip")
+
+
+def test_a_bundle_that_was_cut_short_is_not_left(
+    ledger: Ledger, run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would prove nothing, and keep the next one from its name."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.service.bundle._Packer.finish", full)
+        with pytest.raises(InvalidInput, match="No space left"):
+            ledger.bundle(run, tmp_path / "one.zip")
+
+    assert not (tmp_path / "one.zip").exists()
+    assert run == ledger.bundle(run, tmp_path / "one.zip").run
 
 
 @given(st.integers(1, 40), st.data())
