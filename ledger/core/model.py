@@ -84,8 +84,8 @@ class Run:
     evidence_seen: int = 0
     pinned_at: datetime | None = None
     erased_at: datetime | None = None
-    imported_at: datetime | None = None
     """When its contents were destroyed: what upstream still has of them is not fetched again."""
+    imported_at: datetime | None = None
 
     @property
     def final(self) -> bool:

@@ -93,7 +93,9 @@ def test_contents_are_erased(runward: CommandLine, sim: Simulator) -> None:
     assert "4" == runward("result", "a").out.strip()
     done = runward("erase", "--tag", "subject=u1", "--yes", "--reason", "request 12")
     assert (1, True) == (done.code, f"run {open_run}" in done.err)
-    assert "" == runward("result", "a").out.strip()
+    gone = runward("result", "a")
+    assert (3, "", True) == (gone.code, gone.out, "was erased" in gone.err)
+    assert "erased_at" in runward("show", "a").out
     assert 1 == runward("recheck", "a").code
     checked = runward("verify", "-o", "json")
     assert (0, True) == (checked.code, checked.json["erased_payloads"] > 0)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -329,8 +330,24 @@ def test_an_erased_run_keeps_its_shape_and_loses_its_contents(bench: Bench, ledg
     checked = bench.verify()
     assert ((), before) == (checked.broken, checked.erased)
     assert {"subject": "", "team": ""} == ledger.get(run).tags
-    assert "failed" == ledger.show(run)["status"]
+    shown = ledger.show(run)
+    assert ("failed", ledger.get(run).erased_at) == (
+        shown["status"],
+        datetime.fromisoformat(shown["erased_at"]),
+    )
     assert_whole(bench)
+
+
+def test_an_erased_result_is_not_an_empty_one(bench: Bench, ledger: Ledger) -> None:
+    """Whoever asks for it hears that there was one."""
+    facts = bench.sending()
+    said = [{"type": "message", "content": [{"type": "output_text", "text": CANARY}]}]
+    run = bench.take(facts, seen(response("completed", remote_id="resp_1", output=said))).run.id
+    assert CANARY == ledger.result(run)
+    ledger.erase([run])
+
+    with pytest.raises(NotFound, match=r"the result of run \d+ was erased \d{4}-"):
+        ledger.result(run)
 
 
 def held(bench: Bench) -> list[str]:
