@@ -96,7 +96,7 @@ def check_erased(rows: list[dict[str, Any]], events: list[dict[str, Any]]) -> in
     erased = {row["n"] for row in rows if row["file"] is None}
     left = set(erased)
     for event in events:
-        named = {role: n for role, n in event["payloads"] or []}
+        named = dict(event["payloads"] or [])
         if event["kind"] == "erased":
             left = {n for n in left if n >= min(named.values(), default=0)}
         if event["kind"] == "accepted" and "request_check" in named:

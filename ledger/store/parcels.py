@@ -90,7 +90,7 @@ def _parcel(lines: Sequence[Mapping[str, Any]]) -> Parcel:
         if fields.pop("run") != number or kind not in parts:
             raise BadRun("its lines are mixed with those of another")
         parts[kind].append(_part(kind, fields))
-    row = _row(RUN, first)
+    row = read_row(RUN, first)
     head = bytes.fromhex(last["head"])
     if head != row["head_hash"] or last["events"] != row["event_seq"]:
         raise BadRun("its last line does not fit its first")
@@ -107,7 +107,7 @@ def _part(kind: str, fields: Row) -> Row:
         extra["failure"] = _failure(fields.pop("failure", None), fields.get("fingerprint"))
     if kind == "remote":
         extra["account"] = _account(fields.pop("account"))
-    return _row(kind, fields) | extra
+    return read_row(kind, fields) | extra
 
 
 def _body(fields: Row) -> bytes | None:
@@ -146,8 +146,8 @@ def _account(given: Any) -> Row:
     return dict(given)
 
 
-def _row(table: str, fields: Row) -> Row:
-    """The columns of one row, each of its own type."""
+def read_row(table: str, fields: Row) -> Row:
+    """The columns of one row, each of its own type. Raises BadRun, or one of WRONG."""
     columns = Table.metadata.tables[table].columns
     left_out = LOCAL.get(table, {"run_id"})
     wanted = {column.name: column for column in columns if column.name not in left_out}

@@ -150,12 +150,10 @@ def test_one_run_is_bundled(runward: CommandLine, sim: Simulator, tmp_path: Path
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
 @pytest.mark.parametrize("command", ["export", "list"])
-def test_a_full_disk_is_a_clear_error(
-    runward: CommandLine, sim: Simulator, command: str
-) -> None:
+def test_a_full_disk_is_a_clear_error(runward: CommandLine, sim: Simulator, command: str) -> None:
     """However little was to be written, and whoever writes it at last."""
     runward.done("sim-ok", "--key", "a")
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ledger", "-d", runward.url, command],
             stdout=full,
