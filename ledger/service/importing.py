@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BATCH_RUNS: Final = 50
 BATCH_BYTES: Final = 4 * 1024 * 1024
 RUN_BYTES_MAX: Final = 1024 * 1024 * 1024
+RUN_LINES_MAX: Final = 500_000
+"""A short line takes a hundred times its length in memory."""
 REFUSED_MAX: Final = 1_000
 REST_SECONDS: Final = 0.005
 HEAD_BYTES: Final = 80
@@ -252,8 +254,9 @@ def _grouped(handle: IO[bytes], done: Imported) -> Iterator[tuple[list[dict[str,
             continue
         lines.append(fields)
         size += len(text)
-        if size > RUN_BYTES_MAX:
-            done.refuse(_name(lines), f"it is larger than {RUN_BYTES_MAX} bytes")
+        if size > RUN_BYTES_MAX or len(lines) > RUN_LINES_MAX:
+            most = f"{RUN_BYTES_MAX} bytes, or {RUN_LINES_MAX} lines"
+            done.refuse(_name(lines), f"it is larger than {most}")
             lines, size = [], 0
         elif kind == END:
             yield lines, size

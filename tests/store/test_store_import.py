@@ -364,6 +364,20 @@ def test_a_file_that_was_cut_off_is_said_to_be(
     )
 
 
+def test_a_run_without_end_is_not_kept_in_memory(
+    bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused after so many lines, and what follows it is read."""
+    monkeypatch.setattr("ledger.service.importing.RUN_LINES_MAX", 60)
+    several(bench)
+    lines = exported(ledger, tmp_path).read_text().splitlines(keepends=True)
+    path = tmp_path / "endless.ndjson"
+    path.write_text("".join([*lines[:2], '{"type":"event","run":1}\n' * 100, *lines[1:]]))
+    done = target.import_from(path)
+
+    assert (2, "it is larger than") == (done.runs, done.refused[0].why[:17])
+
+
 def test_what_is_no_export_is_refused(target: Ledger, tmp_path: Path) -> None:
     """Clearly, and before anything is written."""
     for body in (b"", b"x", b"\xff\xfe", b"[" * 100_000, b"null\n", b"{}\n"):
