@@ -100,15 +100,18 @@ def prunable(
 _ORDER = (RUN.c.created_at, RUN.c.id)
 
 
-def census(connection: sa.Connection, old: Old) -> tuple[int, dict[str, int]]:
-    """How many runs may be pruned, and how many that are old enough each reason keeps."""
+def census(connection: sa.Connection, old: Old) -> tuple[Buried, dict[str, int]]:
+    """What may be pruned, and how many runs that are old enough each reason keeps."""
 
     def count(*where: sa.ColumnElement[bool]) -> int:
         statement = sa.select(sa.func.count()).select_from(RUN).where(*where)
         return int(connection.execute(statement).scalar_one())
 
     kept = {name: count(*_aged(old), holds) for name, holds in HOLDS.items()}
-    return count(*_free(old)), kept
+    sums = (sa.func.sum(RUN.c.event_seq), sa.func.sum(RUN.c.payload_seq))
+    statement = sa.select(sa.func.count(), *sums).select_from(RUN).where(*_free(old))
+    runs, events, payloads = (int(n or 0) for n in connection.execute(statement).one())
+    return Buried(runs=runs, events=events, payloads=payloads), kept
 
 
 def bury(

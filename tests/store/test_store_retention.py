@@ -58,7 +58,10 @@ def test_a_pruned_run_leaves_a_tombstone(bench: Bench, ledger: Ledger) -> None:
     """Its rows are gone, and asking for it says when, by whom and why."""
     gone, stays = bench.completed(key="old"), bench.completed(key="kept")
     ledger.pin(stays.run.id)
+    plan = ledger.prune("1d", dry_run=True)
     done = ledger.prune("1d", reason="GDPR 17")
+    assert (plan.runs, plan.events, plan.payloads) == (done.runs, done.events, done.payloads)
+    assert 0 < done.payloads < done.events
 
     assert (1, gone.run.event_seq) == (done.runs, done.events)
     assert set(rows_of(bench, gone.run.id).values()) == {0}
