@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.store.direct import execute, execute_many
-from ledger.store.rows import Bulk, table_of
+from ledger.store.rows import Bulk, clean_text, table_of
 from ledger.store.tables import FingerprintRow
 
 MASKED: Final = "SELECT fingerprint FROM attempt WHERE run_id = {run:d}"
@@ -31,7 +31,9 @@ class Fingerprints:
         # In one order, so that two writers never wait for each other.
         seen = sorted(rows, key=lambda row: str(row["id"]))
         self._rows.insert(connection, seen, ignore=True)
-        said = [(row["message"], row["id"]) for row in seen if row["message"] is not None]
+        said = [
+            (clean_text(row["message"]), row["id"]) for row in seen if row["message"] is not None
+        ]
         if said and self._sqlite:
             fill = "UPDATE fingerprint SET message = ? WHERE id = ? AND message IS NULL"
             execute_many(connection, fill, said)
