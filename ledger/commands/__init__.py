@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from types import FrameType
 
 from ledger.errors import RunwardError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a disk answers that takes no more."""
 
 
 def main() -> None:
@@ -19,19 +23,31 @@ def main() -> None:
     try:
         # What an interrupt ended is returned, not raised.
         code = app(prog_name="runward", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(128 + ended[0] if ended else code if isinstance(code, int) else 0)
     except RunwardError as error:
         fail(error)
     except KeyboardInterrupt:
         sys.exit(128 + ended[0] if ended else 130)
     except BrokenPipeError:
-        # The reader went away, as `| head` does; say nothing, and let no flush say it later.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader went away, as `| head` does; say nothing.
+        _let_go_of_output()
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _let_go_of_output()
+        print(f"runward: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         _click_or_raise(error)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _let_go_of_output() -> None:
+    """What is still to be written goes nowhere: no flush at the end says again that it failed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(ended: list[int], number: int, frame: FrameType | None) -> None:

@@ -40,7 +40,7 @@ EVENT_COLUMNS = (
 SHOW_FIRST = (
     "id", "key", "status", "provider", "model", "attempts", "needs_attention", "error_code",
     "error_origin", "error_message", "fingerprint", "created_at", "started_at", "finished_at",
-    "deadline_at",
+    "deadline_at", "pinned_at", "erased_at", "imported_at",
     "usage", "calls", "call_counts", "output_text",
 )  # fmt: skip
 

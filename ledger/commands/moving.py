@@ -120,6 +120,7 @@ def _print_imported(done: Imported, form: Format) -> None:
     row: dict[str, Any] = {
         "ledger": done.ledger,
         "runs": done.runs,
+        "tombstones": done.tombstones,
         "skipped": done.skipped,
         "refused": done.refusals,
     }

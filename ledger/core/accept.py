@@ -11,7 +11,15 @@ from ledger.core.alphabet import EventKind, RemoteKind, RemoteState, Source
 from ledger.core.decide.draft import Draft
 from ledger.core.decide.endings import open_first, open_remote
 from ledger.core.decide.past import past
-from ledger.core.model import ADOPTED, CHECK_PAYLOAD, Attempt, Change, Facts, Run
+from ledger.core.model import (
+    ADOPTED,
+    CHECK_PAYLOAD,
+    REQUEST_CHECK,
+    Attempt,
+    Change,
+    Facts,
+    Run,
+)
 from ledger.core.outcome import Observation
 from ledger.core.policy import Policy
 
@@ -89,7 +97,7 @@ def _kept(draft: Draft, new: NewRun, request: int) -> dict[str, Any]:
         return {"payloads": payloads}
     check = draft.keep(new.check, "application/octet-stream")
     assert check == CHECK_PAYLOAD
-    return {"payloads": (*payloads, ("request_check", check)), "detail": {"forget_request": True}}
+    return {"payloads": (*payloads, (REQUEST_CHECK, check)), "detail": {"forget_request": True}}
 
 
 def _adopt(draft: Draft, address: Adoption) -> None:

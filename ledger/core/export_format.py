@@ -16,6 +16,8 @@ VERSION: Final = 1
 HEADER, RUN, END, MANIFEST = "header", "run", "end", "manifest"
 PARTS: Final = ("attempt", "remote", "tool_call", "event", "payload", "evidence")
 """The rows of one run, in the order in which they follow its own line."""
+TOMBSTONE: Final = "tombstone"
+"""What is left of a pruned run: a line by itself, after all runs."""
 LINE_BYTES_MAX: Final = 256 * 1024 * 1024
 _START: Final = b'{"type":"'
 
@@ -82,7 +84,7 @@ class Tally:
 
     def manifest(self, seal: Mapping[str, Any] | None) -> bytes:
         """The last line. `heads` is the Merkle root over the runs' heads, as a seal has it."""
-        counts = {name: self.counts[name] for name in (RUN, *PARTS)}
+        counts = {name: self.counts[name] for name in (RUN, *PARTS, TOMBSTONE)}
         return line(
             MANIFEST,
             {

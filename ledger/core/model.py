@@ -36,6 +36,8 @@ Scalar = str | int | float | bool | bytes | None
 """What a statement's parameter may be: what both databases and JSON know."""
 CHECK_PAYLOAD = 2
 """Where the request is erased at the end, the second is what tells it from another."""
+REQUEST_CHECK = "request_check"
+"""What that payload is to the event that accepts the run: hashed, it says that the first may go."""
 
 
 @record
@@ -82,8 +84,8 @@ class Run:
     evidence_seen: int = 0
     pinned_at: datetime | None = None
     erased_at: datetime | None = None
-    imported_at: datetime | None = None
     """When its contents were destroyed: what upstream still has of them is not fetched again."""
+    imported_at: datetime | None = None
 
     @property
     def final(self) -> bool:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from ledger.core.export_format import END, RUN
 from ledger.errors import InvalidInput
@@ -43,7 +43,8 @@ verify.py needs Python and nothing else, and opens no connection. Read it before
 What it proves: the events are those that were chained, in their order, and the payloads are those
 that the events speak of; and the chain was under the seal when the seal was made. That the seal is
 the ledger's own is shown by an anchor that was kept elsewhere (runward anchor): compare the hashes.
-run.json is a summary made from the rest; what counts is events.json and payloads/.
+run.json is a summary for reading, and evidence is held against its own digests alone, which nothing
+proves: what counts is events.json and payloads/.
 """
 
 
@@ -60,13 +61,25 @@ class Bundled:
 def write_bundle(store: Store, run_id: int, path: Path) -> Bundled:
     """Pack a run. Raises NotFound, and InvalidInput where the file cannot be written."""
     try:
-        with path.open("xb") as handle, zipfile.ZipFile(handle, "w") as archive:
-            return _pack(store, run_id, _Packer(archive), str(path))
+        with path.open("xb") as handle:
+            return _whole(store, run_id, path, handle)
     except FileExistsError:
         raise InvalidInput(f"{path} is there already", hint="name another file") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise InvalidInput(f"{path} cannot be written: {why}") from None
+
+
+def _whole(store: Store, run_id: int, path: Path, handle: IO[bytes]) -> Bundled:
+    """The whole zip, or none: what was cut short proves nothing and is in the way."""
+    try:
+        with zipfile.ZipFile(handle, "w") as archive:
+            done = _pack(store, run_id, _Packer(archive), str(path))
+        handle.flush()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return done
 
 
 class _Packer:

@@ -75,26 +75,67 @@ def check_files() -> int:
     return len(lines)
 
 
-def check_bytes(rows: list[dict[str, Any]]) -> tuple[dict[int, bytes], int]:
-    """Digests of payloads by number, each held against its bytes; how many are erased."""
-    digests, erased = {}, 0
+def check_bytes(rows: list[dict[str, Any]]) -> dict[int, bytes]:
+    """Digests of payloads, or of evidence, by number, each held against its bytes."""
+    digests: dict[int, bytes] = {}
     for row in rows:
+        if row["n"] in digests:
+            raise Broken(f"number {row['n']} is there twice")
         digests[row["n"]] = bytes.fromhex(row["digest"])
-        if row["file"] is None:
-            erased += 1
-        elif row["salt"] is not None:
+        if (row["file"] is None) != (row["salt"] is None):
+            raise Broken(f"number {row['n']} is half erased")
+        if row["file"] is not None:
             salted = bytes.fromhex(row["salt"]) + read(row["file"])
             if sha256(salted) != digests[row["n"]]:
                 raise Broken(f"{row['file']} is not what was hashed")
-    return digests, erased
+    return digests
 
 
-def check_events(proof: dict[str, Any], digests: dict[int, bytes]) -> dict[int, bytes]:
+def check_erased(rows: list[dict[str, Any]], events: list[dict[str, Any]]) -> int:
+    """How many payloads are erased; an event says of each that its bytes were destroyed."""
+    erased = {row["n"] for row in rows if row["file"] is None}
+    left = set(erased)
+    for event in events:
+        named = dict(event["payloads"] or [])
+        if event["kind"] == "erased":
+            left = {n for n in left if n >= min(named.values(), default=0)}
+        if event["kind"] == "accepted" and "request_check" in named:
+            left.discard(1)
+    if left:
+        raise Broken(f"the bytes of payload {min(left)} are gone, and no event destroyed them")
+    return len(erased)
+
+
+def clean(value: Any) -> Any:
+    """A value as it is shown: without what not every database takes."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {clean(name): clean(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def check_details(events: list[dict[str, Any]], files: dict[int, str | None]) -> None:
+    """What an event shows is what was hashed."""
+    for event in events:
+        shown = None
+        for role, n in event["payloads"] or []:
+            name = files[n] if role == "detail" else None
+            shown = shown if name is None else clean(json.loads(read(name)))
+        if event["detail"] != shown:
+            raise Broken(f"event {event['seq']} shows a detail that was not hashed")
+
+
+def check_events(
+    proof: dict[str, Any], events: list[dict[str, Any]], digests: dict[int, bytes]
+) -> dict[int, bytes]:
     """Recompute the chain; returns the hash of every event by its number."""
     ledger, run = proof["origin_ledger"], proof["origin_run"]
     previous = sha256(encode([b"runward", ledger, run]))
     heads = {}
-    for seq, event in enumerate(json.loads(read("events.json")), 1):
+    for seq, event in enumerate(events, 1):
         if event["seq"] != seq:
             raise Broken(f"event {seq} is missing")
         values = [micros(event[n]) if n in TIMES else event[n] for n in HASHED]
@@ -103,8 +144,8 @@ def check_events(proof: dict[str, Any], digests: dict[int, bytes]) -> dict[int, 
             if n not in digests:
                 raise Broken(f"event {seq} names payload {n}, which is missing")
             fields += [role, digests[n]]
-        previous = sha256(b"\x01" + encode([*fields, previous]))
-        if event["hash"] != previous.hex():
+        before, previous = previous, sha256(b"\x01" + encode([*fields, previous]))
+        if (event["prev_hash"], event["hash"]) != (before.hex(), previous.hex()):
             raise Broken(f"event {seq} was changed")
         heads[seq] = previous
     if not heads or previous.hex() != proof["head"]:
@@ -144,9 +185,12 @@ def main() -> int:
     try:
         files = check_files()
         proof = json.loads(read("proof.json"))
-        digests, erased = check_bytes(json.loads(read("payloads.json")))
+        payloads, events = json.loads(read("payloads.json")), json.loads(read("events.json"))
+        digests = check_bytes(payloads)
         check_bytes(json.loads(read("evidence.json")))
-        heads = check_events(proof, digests)
+        heads = check_events(proof, events, digests)
+        erased = check_erased(payloads, events)
+        check_details(events, {row["n"]: row["file"] for row in payloads})
         sealed = check_seal(proof, heads)
     except Broken as error:
         print(f"BROKEN: {error}")

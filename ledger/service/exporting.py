@@ -18,6 +18,7 @@ from ledger.core.export_format import (
     HEADER,
     LINE_BYTES_MAX,
     MANIFEST,
+    TOMBSTONE,
     VERSION,
     Tally,
     header,
@@ -25,7 +26,7 @@ from ledger.core.export_format import (
 )
 from ledger.core.query import parse_query
 from ledger.errors import InvalidInput
-from ledger.store.exporting import groups, last_run, matching_ids, page
+from ledger.store.exporting import groups, last_run, matching_ids, page, tombstone_lines
 from ledger.store.schema import HEAD
 from ledger.store.seals import newest_seal
 
@@ -76,6 +77,9 @@ def export_lines(store: Store, scope: Scope) -> Iterator[bytes]:
         for text in lines:
             tally.add(text)
             yield text
+    for _, text in export_tombstones(store, scope, after=0):
+        tally.add(text)
+        yield text
     yield manifest(store, tally)
 
 
@@ -90,6 +94,17 @@ def export_runs(store: Store, scope: Scope, *, after: int) -> Iterator[Iterator[
         if len(ids) < PAGE:
             return
         after = ids[-1]
+
+
+def export_tombstones(store: Store, scope: Scope, *, after: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of tombstones above that number, with their runs; none where a query narrows."""
+    while not scope.query:
+        with page(store) as connection:
+            found = tombstone_lines(connection, after=after, through=scope.through, limit=PAGE)
+        yield from found
+        if len(found) < PAGE:
+            return
+        after = found[-1][0]
 
 
 def manifest(store: Store, tally: Tally) -> bytes:
@@ -110,6 +125,7 @@ class ExportFile:
         self._handle = handle
         self.runs: dict[int, int] = {}
         """The number of events of each run that is in it, by number."""
+        self.last_tombstone = 0
 
     @classmethod
     def create(cls, path: Path, first: bytes) -> Self:
@@ -156,12 +172,23 @@ class ExportFile:
                 break
             if kind == MANIFEST:
                 raise InvalidInput(f"{self.path} is finished: there is nothing to continue")
+            if kind == TOMBSTONE and not waiting:
+                self._tombstone(text.rstrip(b"\n"))
+                end = self._handle.tell()
+                continue
             waiting.append(text.rstrip(b"\n"))
             if kind == END:
                 self._whole(waiting)
                 waiting, end = [], self._handle.tell()
         self._handle.seek(end)
         self._handle.truncate()
+
+    def _tombstone(self, text: bytes) -> None:
+        try:
+            self.last_tombstone = int(json.loads(text)["run"])
+        except (ValueError, KeyError, TypeError):
+            raise InvalidInput(f"{self.path} was changed: it cannot be continued") from None
+        self.tally.add(text)
 
     def _whole(self, lines: list[bytes]) -> None:
         try:
@@ -275,6 +302,7 @@ def _fill(
         file.write(lines)
         if told is not None:
             told(file.tally.runs)
+    file.write(text for _, text in export_tombstones(store, scope, after=file.last_tombstone))
     file.finish(store)
     runs = file.tally.runs
     return Exported(path=str(file.path), runs=runs, added=runs - before, sha256=file.tally.sha256())

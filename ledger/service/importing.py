@@ -13,20 +13,26 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from ledger.clock import monotonic, rest, utcnow
 from ledger.core.decide import keeping
 from ledger.core.decide.operator import carry_out
-from ledger.core.export_format import END, LINE_BYTES_MAX, MANIFEST, RUN
+from ledger.core.export_format import END, LINE_BYTES_MAX, MANIFEST, RUN, TOMBSTONE
 from ledger.core.model import Change, Facts
 from ledger.errors import InvalidInput
 from ledger.service.exporting import read_header
 from ledger.store.importing import Verdict, judge, place
 from ledger.store.parcels import BadRun, Parcel, read_parcel
+from ledger.store.stones import Laid, judge_stone, lay, read_stone
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ledger.core.tombstone import Tombstone
     from ledger.store.store import Store
     from ledger.store.writer import ThreadWriter
 
 BATCH_RUNS: Final = 50
 BATCH_BYTES: Final = 4 * 1024 * 1024
 RUN_BYTES_MAX: Final = 1024 * 1024 * 1024
+RUN_LINES_MAX: Final = 500_000
+"""A short line takes a hundred times its length in memory."""
 REFUSED_MAX: Final = 1_000
 REST_SECONDS: Final = 0.005
 HEAD_BYTES: Final = 80
@@ -43,12 +49,14 @@ class Refused:
 
 @dataclass(slots=True, kw_only=True)
 class Imported:
-    """What became of a file's runs. `skipped` were here already. `refused` are listed, a thousand
-    at most; `problems` are about the file itself. `dry` says that nothing was written."""
+    """What became of a file's runs, and of the tombstones of those that were pruned. `skipped` were
+    here already. `refused` are listed, a thousand at most; `problems` are about the file itself.
+    `dry` says that nothing was written."""
 
     ledger: str
     runs: int = 0
     skipped: int = 0
+    tombstones: int = 0
     refusals: int = 0
     refused: list[Refused] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -94,7 +102,14 @@ class Importer:
         batch: list[Parcel] = []
         size = 0
         keys: set[str] = set()
+        stones: list[Tombstone] = []
         for lines, count in _grouped(handle, done):
+            if lines[0]["type"] == TOMBSTONE:
+                # A run that was pruned while it was exported comes first: it is more than that.
+                self._place(batch, done, sha256)
+                batch, size, keys = [], 0, set()
+                stones = self._stone(lines[0], stones, done)
+                continue
             try:
                 parcel = read_parcel(lines)
             except BadRun as error:
@@ -107,6 +122,43 @@ class Importer:
             keys.add(parcel.key)
             size += count
         self._place(batch, done, sha256)
+        self._lay(stones, done)
+
+    def _stone(
+        self, line: dict[str, Any], waiting: list[Tombstone], done: Imported
+    ) -> list[Tombstone]:
+        """Put one to those that wait, which are written when there are enough."""
+        try:
+            stone = read_stone(line)
+        except BadRun as error:
+            done.refuse(_name([line]), str(error))
+            return waiting
+        if len(waiting) >= BATCH_RUNS or any(one.key == stone.key for one in waiting):
+            self._lay(waiting, done)
+            waiting = []
+        return [*waiting, stone]
+
+    def _lay(self, stones: list[Tombstone], done: Imported) -> None:
+        if not stones:
+            return
+        ledger = self._store.ledger_id
+        for said in self._laid(stones, ledger):
+            if said.why is not None:
+                done.refuse(f"run {said.stone.run_id} (key {said.stone.key!r})", said.why)
+            elif said.skipped:
+                done.skipped += 1
+            else:
+                done.tombstones += 1
+
+    def _laid(self, stones: list[Tombstone], ledger: str) -> list[Laid]:
+        if not self._dry:
+            work = functools.partial(lay, ledger=ledger, stones=stones, now=utcnow())
+            return self._writer.run(work).result()
+
+        def read(connection: Connection) -> list[Laid]:
+            return [judge_stone(connection, ledger, one) or Laid(one) for one in stones]
+
+        return self._store.read(read)
 
     def _place(self, batch: list[Parcel], done: Imported, sha256: str) -> None:
         if not batch:
@@ -194,13 +246,17 @@ def _grouped(handle: IO[bytes], done: Imported) -> Iterator[tuple[list[dict[str,
         if kind == RUN and lines:
             done.refuse(_name(lines), "its lines break off")
             lines, size = [], 0
+        if not lines and kind == TOMBSTONE:
+            yield [fields], len(text)
+            continue
         if not lines and kind != RUN:
             done.refuse(f"line {number}", "it belongs to no run")
             continue
         lines.append(fields)
         size += len(text)
-        if size > RUN_BYTES_MAX:
-            done.refuse(_name(lines), f"it is larger than {RUN_BYTES_MAX} bytes")
+        if size > RUN_BYTES_MAX or len(lines) > RUN_LINES_MAX:
+            most = f"{RUN_BYTES_MAX} bytes, or {RUN_LINES_MAX} lines"
+            done.refuse(_name(lines), f"it is larger than {most}")
             lines, size = [], 0
         elif kind == END:
             yield lines, size

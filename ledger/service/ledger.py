@@ -18,6 +18,7 @@ from ledger.core.request import judge_number
 from ledger.core.results import output_text
 from ledger.errors import (
     InvalidInput,
+    NotFound,
     RunFailed,
     RunLost,
     StillPending,
@@ -223,7 +224,7 @@ class Ledger(Submitting, Operations, Retention, Moving, Reporting, History):
 
     def result(self, run: RunName) -> str:
         """The final text. Raises StillPending without a verdict, RunFailed or RunLost without one
-        that is `completed`."""
+        that is `completed`, and NotFound for one that was erased."""
         facts = self.facts(run)
         state = facts.run
         if not state.final:
@@ -236,7 +237,15 @@ class Ledger(Submitting, Operations, Retention, Moving, Reporting, History):
         if number is None:
             return ""
         found = self.store.read(lambda c: payloads_of(c, state.id, [number]))
-        return output_text(state.provider, found[number].body)
+        body = found[number].body
+        if body is None:
+            # An empty text would pass for a result.
+            when = f" {state.erased_at:%Y-%m-%d %H:%M} UTC" if state.erased_at else ""
+            raise NotFound(
+                f"the result of run {state.id} was erased{when}",
+                hint=f"runward events {state.id} shows by whom",
+            )
+        return output_text(state.provider, body)
 
     def wait(self, run: RunName, *, timeout: float | str | None = None, drive: str = "auto") -> Run:
         """Wait for a verdict, from any process; drives the run where no daemon is alive.

@@ -156,10 +156,17 @@ class Retention(Part):
         return Old(before=before, states=kept, terms=terms, flagged=flagged)
 
     def _plan(self, old: Old) -> Pruned:
-        count, kept = self.store.read(lambda c: census(c, old))
+        going, kept = self.store.read(lambda c: census(c, old))
         first = self.store.read(lambda c: prunable(c, old, None, limit=SAMPLE))
         sample = tuple(run for _, run in first)
-        return Pruned(runs=count, before=old.before, sample=sample, kept=kept)
+        return Pruned(
+            runs=going.runs,
+            events=going.events,
+            payloads=going.payloads,
+            before=old.before,
+            sample=sample,
+            kept=kept,
+        )
 
     def _prunable(self, old: Old) -> Iterator[int]:
         """Ids of runs that may go, in the order of their beginnings, a page at a time."""

@@ -112,6 +112,9 @@ def run_whole(facts: Facts, payloads: Payloads) -> dict[str, Any]:
     result = payloads.get(run.result) if run.result else None
     return {
         **run_summary(run),
+        "pinned_at": _time(run.pinned_at),
+        "erased_at": _time(run.erased_at),
+        "imported_at": _time(run.imported_at),
         "policy": run.policy.as_json(),
         "call_counts": dict(sorted(run.call_counts.items())),
         "upstream": upstream_fields(facts, payloads, request),

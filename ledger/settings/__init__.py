@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -26,7 +26,15 @@ from ledger.settings.checks import (
     config_path,
     refuse_unknown,
 )
-from ledger.settings.tables import OPENAI_BASE_URL, ErrorGroup, Limits, Outbound, Pacing, Profile
+from ledger.settings.tables import (
+    OPENAI_BASE_URL,
+    ErrorGroup,
+    Limits,
+    Outbound,
+    Pacing,
+    Profile,
+    without_credentials,
+)
 
 __all__ = [
     "CONFIG_FILE",
@@ -124,6 +132,11 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "console", "json", "logfmt"] = "auto"
     """auto: console on a terminal, else json."""
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _without_credentials(cls, url: str) -> str:
+        return without_credentials(url)
 
     @classmethod
     def settings_customise_sources(

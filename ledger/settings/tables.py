@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -50,6 +50,14 @@ class Limits(BaseModel):
     """The values of this tag take turns; runs without it are one flow."""
 
 
+def without_credentials(url: str) -> str:
+    """An upstream's address as it is written into the ledger. Raises ValueError where it holds
+    credentials."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("an address with a password in it: name the variable of a key instead")
+    return url
+
+
 class Profile(BaseModel):
     """Where runs go: base URL, project, and the *name* of the variable that holds the key."""
 
@@ -70,6 +78,11 @@ class Profile(BaseModel):
     webhook_secret_file: Path | None = None
     limits: Limits | None = None
     """By default those of the whole configuration."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_credentials(cls, url: str) -> str:
+        return without_credentials(url)
 
     @model_validator(mode="after")
     def _signed(self) -> Self:

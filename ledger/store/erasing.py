@@ -11,10 +11,12 @@ from ledger.clock import monotonic
 from ledger.core.alphabet import EventKind
 from ledger.errors import DatabaseError
 from ledger.store.direct import execute
-from ledger.store.facts import RUN
+from ledger.store.fingerprints import forget_messages
 from ledger.store.queries import EVENT, PAYLOAD
-from ledger.store.tables import Table
+from ledger.store.rows import table_of
+from ledger.store.tables import TagRow
 
+TAG: Final = table_of(TagRow)
 BLANKED: Final = (
     ("payload", "salt = NULL, body = NULL", "n NOT IN ({kept})"),
     ("event", "detail = NULL", "detail IS NOT NULL AND kind <> 'erased'"),
@@ -25,6 +27,11 @@ BLANKED: Final = (
     ("tag", "value = ''", "1 = 1"),
 )
 """What is blanked, by table: the run's row is blanked with the event that tells of it."""
+PARKED: Final = (
+    "source = 'webhook' AND run_id IS NULL "
+    "AND key IN (SELECT webhook_id FROM delivery WHERE run_id {which})"
+)
+"""Deliveries that came before anybody knew whose they were: their bytes name no run."""
 CHECKPOINT_SECONDS: Final = 10.0
 
 
@@ -48,8 +55,8 @@ def _words(connection: sa.Connection, run_id: int) -> list[int]:
 
 def tagged(connection: sa.Connection, name: str, value: str) -> list[int]:
     """Runs with this tag, in order."""
-    statement = sa.select(RUN.c.id).where(RUN.c.tags[name].as_string() == value)
-    return [int(row[0]) for row in connection.execute(statement.order_by(RUN.c.id))]
+    statement = sa.select(TAG.c.run_id).where(TAG.c.name == name, TAG.c.value == value)
+    return [int(row[0]) for row in connection.execute(statement.order_by(TAG.c.run_id))]
 
 
 def overwrite(connection: sa.Connection) -> None:
@@ -63,10 +70,12 @@ def blank(connection: sa.Connection, run_id: int) -> None:
     kept = ", ".join(map(str, _words(connection, run_id)))
     empty = "X''" if connection.dialect.name == "sqlite" else "''::bytea"
     for table, sets, where in BLANKED:
-        if table in Table.metadata.tables:
-            which = where.format(kept=kept)
-            statement = f"UPDATE {table} SET {sets.format(empty=empty)} WHERE run_id = {run_id:d}"
-            execute(connection, f"{statement} AND {which}")
+        which = where.format(kept=kept)
+        statement = f"UPDATE {table} SET {sets.format(empty=empty)} WHERE run_id = {run_id:d}"
+        execute(connection, f"{statement} AND {which}")
+    parked = PARKED.format(which=f"= {run_id:d}")
+    execute(connection, f"UPDATE evidence SET salt = NULL, body = NULL WHERE {parked}")
+    forget_messages(connection, run_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +118,7 @@ def _clean_postgres(driver: Any, rewrite: bool) -> Cleaned:
     def hear(notice: Any) -> None:
         notices.append(str(notice.message_primary))
 
-    tables = ", ".join(
-        name for name, _, _ in (("run", "", ""), *BLANKED) if name in Table.metadata.tables
-    )
+    tables = ", ".join(("run", "fingerprint", *(name for name, _, _ in BLANKED)))
     driver.rollback()
     driver.autocommit = True
     driver.add_notice_handler(hear)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from ledger.core.export_format import END, PARTS, line
+from ledger.core.export_format import END, PARTS, TOMBSTONE, line
 from ledger.core.export_format import RUN as RUN_LINE
 from ledger.core.query import Term
 from ledger.store.commit import failed
@@ -21,6 +21,7 @@ from ledger.store.rows import is_time
 from ledger.store.seals import LEAF
 from ledger.store.search import matching
 from ledger.store.tables import Table
+from ledger.store.tombs import TOMBSTONE as STONE
 
 if TYPE_CHECKING:
     from ledger.store.store import Store
@@ -69,8 +70,9 @@ def page(store: Store) -> Iterator[sa.Connection]:
 
 
 def last_run(connection: sa.Connection) -> int:
-    """The highest number of a run."""
-    return int(connection.execute(sa.select(sa.func.max(RUN.c.id))).scalar() or 0)
+    """The highest number of a run, be it pruned or not."""
+    highest = (sa.select(sa.func.max(number)) for number in (RUN.c.id, STONE.c.run_id))
+    return max(int(connection.execute(one).scalar() or 0) for one in highest)
 
 
 def matching_ids(
@@ -93,6 +95,20 @@ def groups(connection: sa.Connection, ids: Sequence[int]) -> Iterator[Group]:
         yield Group(row.id, row.version, row.event_seq, lines)
 
 
+def tombstone_lines(
+    connection: sa.Connection, *, after: int, through: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """The next tombstones, each with its run's number, in the order of those."""
+    number = STONE.c.run_id
+    between = sa.select(STONE).where(number > after, number <= through)
+    rows = connection.execute(between.order_by(number).limit(limit))
+    return [(row.run_id, line(TOMBSTONE, _columns(TOMBSTONE, row), run=row.run_id)) for row in rows]
+
+
+def _columns(name: str, item: Any) -> dict[str, Any]:
+    return {column: encode(getattr(item, column)) for column, encode in _ENCODERS[name].items()}
+
+
 def _lines(
     row: Any,
     parts: dict[str, _Part],
@@ -100,13 +116,15 @@ def _lines(
     failures: dict[str, Any],
     seals: dict[int, int],
 ) -> Iterator[bytes]:
-    fields = {name: encode(getattr(row, name)) for name, encode in _ENCODERS["run"].items()}
+    fields = _columns(RUN_LINE, row)
     yield line(RUN_LINE, fields | {"account": accounts[row.account_id]}, run=row.id)
     for name, part in parts.items():
         for item in part.of(row.id):
             fields = _fields(name, item, row, accounts)
             if name == "attempt":
-                fields["failure"] = failures.get(item.fingerprint)
+                # What an erased run said is not to travel, even where another run said the same.
+                kept = row.erased_at is None
+                fields["failure"] = failures.get(item.fingerprint) if kept else None
             yield line(name, fields, run=row.id)
     end = {
         "origin_ledger": row.origin_ledger,
@@ -119,7 +137,7 @@ def _lines(
 
 
 def _fields(name: str, item: Any, run: Any, accounts: dict[int, Any]) -> dict[str, Any]:
-    fields = {column: encode(getattr(item, column)) for column, encode in _ENCODERS[name].items()}
+    fields = _columns(name, item)
     if name in ("payload", "evidence"):
         fields |= _body(fields.pop("body"))
     if name == "evidence":
@@ -209,4 +227,4 @@ def _encoders(name: str) -> dict[str, Encode]:
     return {column.name: _encoder(column) for column in columns if column.name not in left_out}
 
 
-_ENCODERS: Final = {name: _encoders(name) for name in (RUN_LINE, *PARTS)}
+_ENCODERS: Final = {name: _encoders(name) for name in (RUN_LINE, *PARTS, TOMBSTONE)}

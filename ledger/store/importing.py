@@ -18,6 +18,7 @@ from ledger.errors import RunwardError
 from ledger.store.batch import new_run_ids
 from ledger.store.facts import EVIDENCE, RUN
 from ledger.store.failures import FINGERPRINT
+from ledger.store.fingerprints import Fingerprints
 from ledger.store.lanes import LANE
 from ledger.store.parcels import BadRun, Parcel, Row
 from ledger.store.queries import EVENT
@@ -233,7 +234,7 @@ def _insert_fingerprints(connection: sa.Connection, rows: list[Row]) -> None:
     latest_first = sorted(rows, key=lambda row: row["first_seen_at"], reverse=True)
     earliest = sorted({row["id"]: row for row in latest_first}.items())
     first_ones = [row for _, row in earliest]
-    Bulk(FINGERPRINT, ("id",), connection.dialect).insert(connection, first_ones, ignore=True)
+    Fingerprints(connection.dialect).add(connection, first_ones)
     for row in first_ones:
         late = FINGERPRINT.c.first_seen_at > row["first_seen_at"]
         earlier = sa.update(FINGERPRINT).where(FINGERPRINT.c.id == row["id"], late)

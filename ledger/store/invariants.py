@@ -1,7 +1,7 @@
 """The invariants that a database can be asked about: each query names the runs that break one.
 
-DESIGN's numbering. Those that only a running system can show (3, 10, 11) are tests alone; 9 is
-`verify`.
+DESIGN's numbering, and 12. Those that only a running system can show (3, 10, 11) are tests alone; 9
+is `verify`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from ledger.core.lifecycle import FINAL
 
 _FINAL: Final = ", ".join(f"'{state}'" for state in sorted(FINAL))
 OFFENDERS_MAX: Final = 20
+EACH: Final = "each_pair"
+"""The function that makes rows `key` and `value` of a JSON object."""
+_EACH: Final = {"sqlite": "json_each", "postgresql": "jsonb_each_text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,17 @@ INVARIANTS: Final = (
         10, "no life commits under a lost fence; no effect starts 2 s after its commit", None
     ),
     Invariant(11, "a sweeper sees every row, and one poisonous row never stops the others", None),
+    Invariant(
+        12,
+        "the tags that runs are found by are those that they show",
+        f"""SELECT r.id FROM run r, {EACH}(r.tags) j WHERE NOT EXISTS (
+                SELECT 1 FROM tag t WHERE t.name = j.key AND t.value = j.value
+                    AND t.created_at = r.created_at AND t.run_id = r.id)
+            UNION ALL
+            SELECT t.run_id FROM tag t LEFT JOIN run r ON r.id = t.run_id
+            WHERE r.id IS NULL OR NOT EXISTS (
+                SELECT 1 FROM {EACH}(r.tags) j WHERE j.key = t.name AND j.value = t.value)""",
+    ),
 )
 
 
@@ -105,5 +119,6 @@ def broken(connection: sa.Connection, invariant: Invariant) -> list[int]:
     """Runs that break an invariant, some of them at most."""
     if invariant.query is None:
         return []
-    rows = connection.execute(sa.text(invariant.query + f" LIMIT {OFFENDERS_MAX}"))
+    query = invariant.query.replace(EACH, _EACH[connection.dialect.name])
+    rows = connection.execute(sa.text(query + f" LIMIT {OFFENDERS_MAX}"))
     return sorted({row[0] for row in rows})

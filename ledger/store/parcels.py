@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.core.blanked import Blanked
 from ledger.core.export_format import END, PARTS, RUN
 from ledger.core.fingerprint import VERSION, id_of
 from ledger.core.hashing import event_hash, genesis, payload_digest
@@ -89,7 +90,7 @@ def _parcel(lines: Sequence[Mapping[str, Any]]) -> Parcel:
         if fields.pop("run") != number or kind not in parts:
             raise BadRun("its lines are mixed with those of another")
         parts[kind].append(_part(kind, fields))
-    row = _row(RUN, first)
+    row = read_row(RUN, first)
     head = bytes.fromhex(last["head"])
     if head != row["head_hash"] or last["events"] != row["event_seq"]:
         raise BadRun("its last line does not fit its first")
@@ -106,7 +107,7 @@ def _part(kind: str, fields: Row) -> Row:
         extra["failure"] = _failure(fields.pop("failure", None), fields.get("fingerprint"))
     if kind == "remote":
         extra["account"] = _account(fields.pop("account"))
-    return _row(kind, fields) | extra
+    return read_row(kind, fields) | extra
 
 
 def _body(fields: Row) -> bytes | None:
@@ -145,8 +146,8 @@ def _account(given: Any) -> Row:
     return dict(given)
 
 
-def _row(table: str, fields: Row) -> Row:
-    """The columns of one row, each of its own type."""
+def read_row(table: str, fields: Row) -> Row:
+    """The columns of one row, each of its own type. Raises BadRun, or one of WRONG."""
     columns = Table.metadata.tables[table].columns
     left_out = LOCAL.get(table, {"run_id"})
     wanted = {column.name: column for column in columns if column.name not in left_out}
@@ -276,9 +277,16 @@ def _check_chain(parcel: Parcel) -> None:
         if not kept and (salt is not None or body is not None):
             raise BadRun(f"payload {n} is half erased")
     previous, state = genesis(row["origin_ledger"], row["origin_run"]), "queued"
+    blanked = Blanked()
+    for n, body in bodies.items():
+        if body is None:
+            blanked.add(n, n)
     for event in parcel.parts["event"]:
         previous = _next(event, row, digests, bodies, previous)
+        blanked.event(event["kind"], event["payloads"] or ())
         state = event["to_state"] or state
+    if (lost := blanked.lost()) is not None:
+        raise BadRun(f"the bytes of payload {lost} are gone, and no event destroyed them")
     if previous != parcel.head:
         raise BadRun("its head is not where its history ends")
     if row["state"] != state:

@@ -16,6 +16,7 @@ from ledger.core.record import evolve
 from ledger.core.tombstone import Tombstone, tombstone_head
 from ledger.entropy import random_bytes
 from ledger.store.direct import among, execute, listed
+from ledger.store.erasing import PARKED
 from ledger.store.facts import REMOTE, RUN, WATCH
 from ledger.store.heads import lock_heads
 from ledger.store.outbox import OUTBOX
@@ -99,15 +100,18 @@ def prunable(
 _ORDER = (RUN.c.created_at, RUN.c.id)
 
 
-def census(connection: sa.Connection, old: Old) -> tuple[int, dict[str, int]]:
-    """How many runs may be pruned, and how many that are old enough each reason keeps."""
+def census(connection: sa.Connection, old: Old) -> tuple[Buried, dict[str, int]]:
+    """What may be pruned, and how many runs that are old enough each reason keeps."""
 
     def count(*where: sa.ColumnElement[bool]) -> int:
         statement = sa.select(sa.func.count()).select_from(RUN).where(*where)
         return int(connection.execute(statement).scalar_one())
 
     kept = {name: count(*_aged(old), holds) for name, holds in HOLDS.items()}
-    return count(*_free(old)), kept
+    sums = (sa.func.sum(RUN.c.event_seq), sa.func.sum(RUN.c.payload_seq))
+    statement = sa.select(sa.func.count(), *sums).select_from(RUN).where(*_free(old))
+    runs, events, payloads = (int(n or 0) for n in connection.execute(statement).one())
+    return Buried(runs=runs, events=events, payloads=payloads), kept
 
 
 def bury(
@@ -204,6 +208,8 @@ def _requests(connection: sa.Connection, ids: Sequence[int]) -> dict[int, bytes]
 def _delete(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Every row that is about these runs, in whatever table; the runs last."""
     kind = connection.dialect.name
+    parked = PARKED.format(which=among(kind, "bigint"))
+    execute(connection, f"DELETE FROM evidence WHERE {parked}", (listed(kind, ids),))
     tables = [
         table.name
         for table in reversed(Table.metadata.sorted_tables)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.core.anchor import Anchor
+from ledger.core.blanked import Blanked
 from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.model import EventDraft
 from ledger.store.direct import among, execute, listed, stream
@@ -104,6 +105,7 @@ class _History:
     previous: bytes
     digests: dict[int, bytes] = field(default_factory=dict)
     wrong: set[int] = field(default_factory=set)
+    blanked: Blanked = field(default_factory=Blanked)
     seq: int = 0
     state: str | None = None
     fault: Broken | None = None
@@ -188,7 +190,9 @@ class _Check:
         if sealed != sealed_seq:
             history.fail(sealed_seq, "no seal covers the run up to where it says")
         for payload in self._payloads.of(run_id):
-            self._payload(history, payload, None)
+            self._payload(history, payload)
+        if (lost := history.blanked.lost()) is not None:
+            history.fail(lost, "bytes are gone, and no event destroyed them")
         return history.fault
 
     def _next(self, history: _History, event: Any, sealed: int) -> int:
@@ -219,12 +223,15 @@ class _Check:
         history.seq, history.state = seq, row[5] or history.state
         pairs = _value(references) or ()
         for role, n in pairs:
-            self._payloads_to(history, n, detail if role == "detail" else None)
+            self._payloads_to(history, n, (detail,) if role == "detail" else ())
+        history.blanked.event(row[2], pairs)
         digests = history.digests
         if any(n not in digests for _, n in pairs):
             history.fail(seq, "a payload that it names is missing")
         elif history.wrong and any(n in history.wrong for _, n in pairs):
             history.fail(seq, "the bytes of a payload that it names were changed")
+        elif detail is not None and not any(role == "detail" for role, _ in pairs):
+            history.fail(seq, "it shows a detail that was never hashed")
         elif bytes(prev_hash) != history.previous:
             history.fail(seq, "it does not follow the event before it")
         else:
@@ -233,28 +240,31 @@ class _Check:
             if bytes(hashed) != history.previous:
                 history.fail(seq, "the event was changed")
 
-    def _payloads_to(self, history: _History, number: int, detail: Any) -> None:
-        """Check the payloads up to this number; `detail` is what the event shows of that one."""
+    def _payloads_to(self, history: _History, number: int, shown: tuple[Any, ...]) -> None:
+        """Check the payloads up to this number; `shown` is what the event shows of that one."""
         if number in history.digests:
             # Only a forger numbers payloads otherwise than in the order of the events.
-            if detail is not None:
-                self._payload(history, self._one(history.id, number), detail)
+            if shown:
+                self._payload(history, self._one(history.id, number), shown)
             return
         source = self._payloads
         while source.next is not None and source.next[0] == history.id and source.next[1] <= number:
             row = source.take()
-            self._payload(history, row, detail if row[1] == number else None)
+            self._payload(history, row, shown if row[1] == number else ())
 
-    def _payload(self, history: _History, row: Any, detail: Any) -> None:
+    def _payload(self, history: _History, row: Any, shown: tuple[Any, ...] = ()) -> None:
         _, n, salt, digest, body = row
         again = n in history.digests
         history.digests[n] = bytes(digest)
         if body is None or salt is None:
             self.erased += not again
-            return
-        body = bytes(body)
-        right = payload_digest(bytes(salt), body) == digest
-        if not right or (detail is not None and not _shows(detail, body)):
+            history.blanked.add(n, history.seq)
+            right = body is None and salt is None and shown in ((), (None,))
+        else:
+            body = bytes(body)
+            right = payload_digest(bytes(salt), body) == digest
+            right = right and (not shown or _shows(shown[0], body))
+        if not right:
             history.wrong.add(n)
 
     def _one(self, run_id: int, number: int) -> Any:

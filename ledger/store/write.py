@@ -27,12 +27,12 @@ from ledger.core.record import evolve
 from ledger.core.steps import ASIDE, UNDER_WAY
 from ledger.entropy import random_bytes
 from ledger.store.direct import execute
+from ledger.store.fingerprints import Fingerprints
 from ledger.store.heads import Head
 from ledger.store.rows import Bulk, clean_text, table_of
 from ledger.store.tables import (
     AttemptRow,
     EventRow,
-    FingerprintRow,
     PayloadRow,
     RemoteRow,
     RunRow,
@@ -78,7 +78,7 @@ class Pen:
 
         self._run = bulk(RunRow, "id")
         self._event, self._payload = bulk(EventRow, "id"), bulk(PayloadRow, "run_id", "n")
-        self._fingerprint = bulk(FingerprintRow, "id")
+        self._fingerprints = Fingerprints(dialect)
         self._watch = bulk(WatchRow, "run_id")
         self._tag = bulk(TagRow, "name", "value", "created_at", "run_id")
         self._parts = {
@@ -253,9 +253,7 @@ class Pen:
             bulk.insert(connection, rows[name + "+"])
             bulk.update(connection, rows[name])
         self._event.insert(connection, rows["event"])
-        # In one order, so that two writers never wait for each other.
-        seen = sorted(rows["fingerprint"], key=lambda row: str(row["id"]))
-        self._fingerprint.insert(connection, seen, ignore=True)
+        self._fingerprints.add(connection, rows["fingerprint"])
         self._watch.insert(connection, rows["watch+"])
         self._watch.update(connection, rows["watch"])
         self._watch.delete(connection, rows["watch-"])

@@ -93,7 +93,9 @@ def test_contents_are_erased(runward: CommandLine, sim: Simulator) -> None:
     assert "4" == runward("result", "a").out.strip()
     done = runward("erase", "--tag", "subject=u1", "--yes", "--reason", "request 12")
     assert (1, True) == (done.code, f"run {open_run}" in done.err)
-    assert "" == runward("result", "a").out.strip()
+    gone = runward("result", "a")
+    assert (3, "", True) == (gone.code, gone.out, "was erased" in gone.err)
+    assert "erased_at" in runward("show", "a").out
     assert 1 == runward("recheck", "a").code
     checked = runward("verify", "-o", "json")
     assert (0, True) == (checked.code, checked.json["erased_payloads"] > 0)
@@ -144,6 +146,24 @@ def test_one_run_is_bundled(runward: CommandLine, sim: Simulator, tmp_path: Path
     assert (0, True) == (done.returncode, "everything fits" in done.stdout)
     assert 2 == runward("export", "--run", "a", "-o", str(file)).code
     assert 3 == runward("export", "--run", "b", "-o", str(tmp_path / "b.zip")).code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+@pytest.mark.parametrize("command", ["export", "list"])
+def test_a_full_disk_is_a_clear_error(runward: CommandLine, sim: Simulator, command: str) -> None:
+    """However little was to be written, and whoever writes it at last."""
+    runward.done("sim-ok", "--key", "a")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ledger", "-d", runward.url, command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    said = "runward: the output cannot be written: No space left on device\n"
+    assert (1, said) == (done.returncode, done.stderr)
 
 
 def test_lists_are_taken_in(runward: CommandLine, sim: Simulator, tmp_path: Path) -> None:

@@ -99,9 +99,12 @@ def test_config_says_where_values_come_from(
     alone: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flag, environment, file and default are told apart, and a password is never printed."""
-    Path("runward.toml").write_text('concurrency = 7\n[profiles.lab]\nkey_variable = "LAB_KEY"\n')
+    Path("runward.toml").write_text(
+        'concurrency = 7\n[profiles.lab]\nkey_variable = "LAB_KEY"\n'
+        '[outbound.crm]\nsecret_variable = "CRM"\nurl = "https://h:8443/in?token=hunter2secret&x"\n'
+    )
     monkeypatch.setenv("RUNWARD_SETTLE_SECONDS", "5")
-    url = "postgresql://me:hunter2secret@localhost/x"
+    url = "postgresql://me:hunter2secret@localhost/x?host=/run/pg&password=hunter2secret"
 
     said = alone.bare("-d", url, "config", "show", "-o", "json")
     shown = {row["name"]: (row["value"], row["origin"]) for row in said.json}
@@ -111,6 +114,9 @@ def test_config_says_where_values_come_from(
     assert "default" == shown["lease_seconds"][1]
     assert "flag" == shown["database_url"][1]
     assert "LAB_KEY" == shown["profiles"][0]["lab"]["key_variable"]
+    assert "https://h:8443/in?token=***&x" == shown["outbound"][0]["crm"]["url"]
+    hidden = "postgresql://me:***@localhost/x?host=/run/pg&password=***"
+    assert hidden == shown["database_url"][0]
     assert "hunter2secret" not in said.out
     assert "runward.toml\n" == alone.bare("config", "path").out
     assert "settle_seconds" in alone.bare("config", "schema").json["properties"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from service_rig import KEY, MakeRig, Rig, verdict
 from webhook_rig import (
     OTHER,
@@ -264,3 +265,43 @@ def test_deliveries_hold_no_contents(rig: Rig) -> None:
 
     kept = bytes(rig.scalar("SELECT body FROM evidence"))
     assert {**json.loads(body), "note": "[redacted]"} == json.loads(kept)
+
+
+SECRET_WORDS = "what-nobody-may-keep-7f3a"
+
+
+def held(rig: Rig, words: str) -> list[str]:
+    """The tables that hold these words."""
+    tables = sa.inspect(rig.ledger.store.engine).get_table_names()
+    return [table for table in tables if words in str(rig.rows(f'SELECT * FROM "{table}"'))]
+
+
+def test_a_delivery_to_an_erased_run_leaves_its_digest_alone(rig: Rig) -> None:
+    """That it came, and when, stays; nothing of what it said, and nobody has to look."""
+    run = rig.run()
+    rig.ledger.erase([run])
+    sent = delivery(body=event(remote_id(rig, run), note=SECRET_WORDS))
+    assert [Receipt.accepted] == receive(rig, sent)
+    assert [Receipt.duplicate] == receive(rig, sent)
+
+    assert [] == held(rig, SECRET_WORDS)
+    assert (None, None, 32, run.id) == tuple(
+        rig.rows("SELECT salt, body, length(digest), run_id FROM evidence")[0]
+    )
+    assert 0 == rig.scalar("SELECT count(*) FROM watch")
+    assert () == rig.ledger.verify().broken
+
+
+def test_a_delivery_before_its_row_is_erased_with_its_run(rig: Rig) -> None:
+    """It was parked, and its bytes name no run."""
+    run = rig.run()
+    name = remote_id(rig, run)
+    rig.execute("UPDATE remote SET remote_id = 'later' WHERE run_id = :run", run=run.id)
+    receive(rig, delivery(body=event(name, note=SECRET_WORDS)))
+    rig.execute("UPDATE remote SET remote_id = :name WHERE run_id = :run", name=name, run=run.id)
+    look_into_parked(rig)
+    assert ["evidence"] == held(rig, SECRET_WORDS)
+    rig.settle(run)
+    rig.ledger.erase([run])
+
+    assert [] == held(rig, SECRET_WORDS)

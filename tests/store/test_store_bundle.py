@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from support import Bench, response, seen
 
 from ledger import InvalidInput, Ledger, NotFound
+from ledger.core.hashing import payload_digest
 from ledger.core.merkle import MerkleTree, _node, audit_path
 from ledger.store.seals import seal
 
@@ -33,9 +37,11 @@ def run(bench: Bench) -> int:
     error = {"code": "server_error", "message": "ünsagbar"}
     facts = bench.take(facts, seen(response("failed", remote_id="resp_f", error=error)))
     bench.execute(
-        "INSERT INTO evidence (source, key, run_id, received_at, digest, body) "
-        "VALUES ('webhook', 'wh-1', :run, '2026-03-01 12:00:00', :body, :body)",
+        "INSERT INTO evidence (source, key, run_id, received_at, salt, digest, body) "
+        "VALUES ('webhook', 'wh-1', :run, '2026-03-01 12:00:00', :salt, :digest, :body)",
         run=facts.run.id,
+        salt=b"s" * 16,
+        digest=payload_digest(b"s" * 16, b"{}"),
         body=b"{}",
     )
     bench.submit_many(3)
@@ -111,21 +117,84 @@ def test_the_chain_proves_more_than_the_digests(
     ledger: Ledger, run: int, tmp_path: Path, name: str, old: str, new: str
 ) -> None:
     """Whoever mends SHA256SUMS too is found out by the hashes."""
-    import hashlib
-
     ledger.bundle(run, tmp_path / "one.zip")
     folder = unpacked(tmp_path / "one.zip", tmp_path / "one")
-    path = folder / name
-    before = path.read_bytes()
+    before = (folder / name).read_bytes()
     assert old.encode() in before
-    path.write_bytes(before.replace(old.encode(), new.encode(), 1))
-    sums = folder / "SHA256SUMS"
-    digest = hashlib.sha256(before).hexdigest()
-    mended = hashlib.sha256(path.read_bytes()).hexdigest()
-    sums.write_text(sums.read_text().replace(digest, mended))
+    (folder / name).write_bytes(before.replace(old.encode(), new.encode(), 1))
+    mend(folder)
     code, said = checked(folder)
 
     assert (1, False) == (code, "packed" in said), said
+
+
+def mend(folder: Path) -> None:
+    """Make the list of digests fit the files."""
+    names = [line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    made = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in names]
+    (folder / "SHA256SUMS").write_text("".join(made))
+
+
+def without_salt(folder: Path) -> None:
+    """Other bytes of a payload, which nothing is held against any more."""
+    forge_row(folder, salt=None)
+    (folder / "payloads" / "0001.json").write_text("{}")
+
+
+def without_bytes(folder: Path) -> None:
+    """A payload that is said to be erased."""
+    forge_row(folder, salt=None, file=None)
+
+
+def twice(folder: Path) -> None:
+    """Other bytes of a payload, and a second row that has its digest."""
+    body, salt = b"{}", bytes(16)
+    (folder / "payloads" / "0001.json").write_bytes(body)
+    rows = json.loads((folder / "payloads.json").read_text())
+    forged = rows[0] | {"salt": salt.hex(), "digest": payload_digest(salt, body).hex()}
+    rows = [forged, rows[0] | {"file": None, "salt": None}, *rows[1:]]
+    (folder / "payloads.json").write_text(json.dumps(rows))
+
+
+def forge_row(folder: Path, **fields: object) -> None:
+    """Other values in the row of the first payload."""
+    rows = json.loads((folder / "payloads.json").read_text())
+    (folder / "payloads.json").write_text(json.dumps([rows[0] | fields, *rows[1:]]))
+
+
+def other_detail(folder: Path) -> None:
+    """An event that shows what was not hashed."""
+    events = json.loads((folder / "events.json").read_text())
+    place = next(i for i, event in enumerate(events) if event["detail"])
+    events[place]["detail"] = {"by": "me"}
+    (folder / "events.json").write_text(json.dumps(events))
+
+
+def detail_of_none(folder: Path) -> None:
+    """A detail where there was none."""
+    events = json.loads((folder / "events.json").read_text())
+    place = next(i for i, event in enumerate(events) if not event["detail"])
+    events[place]["detail"] = {"by": "me"}
+    (folder / "events.json").write_text(json.dumps(events))
+
+
+FORGED = (without_salt, without_bytes, twice, other_detail, detail_of_none)
+
+
+@pytest.mark.parametrize("forge", FORGED)
+def test_a_clever_forger_is_found_out_too(
+    bench: Bench, ledger: Ledger, run: int, tmp_path: Path, forge: Callable[[Path], None]
+) -> None:
+    """Who knows how the bundle is checked, and mends what is not chained."""
+    ledger.note(run, "a remark")
+    ledger.bundle(run, tmp_path / "one.zip")
+    folder = unpacked(tmp_path / "one.zip", tmp_path / "one")
+    assert 0 == checked(folder)[0]
+    forge(folder)
+    mend(folder)
+    code, said = checked(folder)
+
+    assert (1, False, False) == (code, "packed" in said, "cannot be read" in said), said
 
 
 def test_what_is_not_sealed_or_erased_is_said(
@@ -148,6 +217,23 @@ def test_what_is_not_sealed_or_erased_is_said(
         ledger.bundle(run, tmp_path / "none" / "x.zip")
     with pytest.raises(NotFound):
         ledger.bundle("nobody", tmp_path / "x.zip")
+
+
+def test_a_bundle_that_was_cut_short_is_not_left(
+    ledger: Ledger, run: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would prove nothing, and keep the next one from its name."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.service.bundle._Packer.finish", full)
+        with pytest.raises(InvalidInput, match="No space left"):
+            ledger.bundle(run, tmp_path / "one.zip")
+
+    assert not (tmp_path / "one.zip").exists()
+    assert run == ledger.bundle(run, tmp_path / "one.zip").run
 
 
 @given(st.integers(1, 40), st.data())

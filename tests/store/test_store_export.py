@@ -59,7 +59,8 @@ def test_every_row_of_a_run_is_a_line(bench: Bench, ledger: Ledger) -> None:
     assert ("header", "runward-export", 1) == (first["type"], first["format"], first["version"])
     assert "manifest" == last["type"]
     found = Counter(row["type"] for row in rows)
-    tables = {name: bench.scalar(f"SELECT count(*) FROM {name}") for name in ("run", *PARTS)}
+    names = ("run", *PARTS, "tombstone")
+    tables = {name: bench.scalar(f"SELECT count(*) FROM {name}") for name in names}
     assert tables == {name: found[name] for name in tables} == last["counts"]
     assert found["end"] == found["run"] == last["runs"] == last["sealed"] == 4
     body = "".join(text + "\n" for text in lines[:-1])

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import NOW, SQLITE, Bench, flagged, function_call, later, response, seen
 
-from ledger import InvalidInput, Ledger
+from ledger import InvalidInput, Ledger, NotFound
 from ledger.clock import wait_until
 from ledger.store.exporting import FAILURE_FIELDS
 from ledger.store.following import begin, page_after
 from ledger.store.invariants import INVARIANTS, broken
+from ledger.store.records import Rejected
 from ledger.store.store import Store
 
 
@@ -312,6 +313,7 @@ BREAKS = {
     "marker": with_field("remote", marker="other:1:1:1"),
     "digest": with_field("payload", digest="zz"),
     "reference": with_field("run", result=99),
+    "bytes gone": with_field("payload", text=None, salt=None),
     "type": with_field("event", kind="nonsense"),
     "fingerprint": with_field(
         "attempt",
@@ -360,6 +362,20 @@ def test_a_file_that_was_cut_off_is_said_to_be(
         again.skipped,
         again.whole,
     )
+
+
+def test_a_run_without_end_is_not_kept_in_memory(
+    bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused after so many lines, and what follows it is read."""
+    monkeypatch.setattr("ledger.service.importing.RUN_LINES_MAX", 60)
+    several(bench)
+    lines = exported(ledger, tmp_path).read_text().splitlines(keepends=True)
+    path = tmp_path / "endless.ndjson"
+    path.write_text("".join([*lines[:2], '{"type":"event","run":1}\n' * 100, *lines[1:]]))
+    done = target.import_from(path)
+
+    assert (2, "it is larger than") == (done.runs, done.refused[0].why[:17])
 
 
 def test_what_is_no_export_is_refused(target: Ledger, tmp_path: Path) -> None:
@@ -433,3 +449,90 @@ def test_erased_and_adopted_runs_come_over(
     assert target.get("done").erased_at is not None
     assert bench.verify().erased == other.verify().erased
     assert_whole(other)
+
+
+def test_what_was_pruned_comes_over_too(
+    bench: Bench, ledger: Ledger, other: Bench, target: Ledger, tmp_path: Path
+) -> None:
+    """Its key stays taken, who pruned it and why is known, and a seal here covers it."""
+    several(bench)
+    gone = bench.completed(key="gone", tags={"team": "a"})
+    ledger.prune("1d", query="key:gone", reason="policy 7")
+    path = exported(ledger, tmp_path)
+    assert "tombstone" not in "".join(ledger.export("key:done")).replace('"tombstone":0', "")
+    dry = target.import_from(path, dry_run=True)
+    assert (2, 1, True) == (dry.runs, dry.tombstones, dry.whole)
+    done = target.import_from(path)
+    assert (2, 1, 0, True) == (done.runs, done.tombstones, done.skipped, done.whole)
+    again = target.import_from(path)
+
+    assert (0, 0, 3, True) == (again.runs, again.tombstones, again.skipped, again.whole)
+    with pytest.raises(NotFound, match=r"pruned .* by ann: policy 7"):
+        target.show("gone")
+    assert isinstance(other.commit(other.submission(key="gone")), Rejected)
+    assert (1, 1) == (other.verify().pruned, other.scalar("SELECT count(*) FROM seal"))
+    assert_whole(other)
+    fresh = other.completed(key="fresh")
+    assert gone.run.event_seq > 0
+    assert 0 == other.scalar("SELECT count(*) FROM tombstone WHERE run_id = :run", run=fresh.run.id)
+    assert_whole(other)
+
+
+STONES = {
+    "who": {"actor": "mallory"},
+    "a count": {"counts": {"events": 1}},
+    "a text for a count": {"counts": {"events": "many"}},
+    "no state of its own": {"state": "queued"},
+    "no time": {"pruned_at": None},
+    "more": {"surprise": 1},
+    "no salt": {"salt": "zz"},
+    "no number": {"run": "one"},
+}
+
+
+@pytest.mark.parametrize("how", STONES)
+def test_a_forged_tombstone_is_refused(
+    bench: Bench, ledger: Ledger, other: Bench, target: Ledger, tmp_path: Path, how: str
+) -> None:
+    """What it says is what was sealed, or it is not taken."""
+    bench.completed(key="gone")
+    ledger.prune("1d")
+
+    def forge(line: dict[str, Any]) -> dict[str, Any]:
+        return line | STONES[how] if line["type"] == "tombstone" else line
+
+    done = target.import_from(rewritten(exported(ledger, tmp_path), forge))
+
+    assert (0, 1) == (done.tombstones, done.refusals)
+    assert 0 == other.scalar("SELECT count(*) FROM tombstone")
+
+
+def test_a_tombstone_of_a_taken_key_is_refused(
+    bench: Bench, ledger: Ledger, other: Bench, target: Ledger, tmp_path: Path
+) -> None:
+    """Unless it is of that very run, which was pruned there after it had come here."""
+    bench.completed(key="moved")
+    bench.completed(key="theirs")
+    target.import_from(exported(ledger, tmp_path))
+    ledger.prune("1d")
+    done = target.import_from(exported(ledger, tmp_path))
+
+    assert (0, 1, 1) == (done.tombstones, done.skipped, done.refusals)
+    assert "another run" in done.refused[0].why
+    assert 0 == other.scalar("SELECT count(*) FROM tombstone")
+
+
+def test_an_interrupted_export_goes_on_among_tombstones(
+    bench: Bench, ledger: Ledger, tmp_path: Path
+) -> None:
+    """At any line, and the file is the same in the end."""
+    bench.completed(key="stays", tags={"team": "b"})
+    for key in "abc":
+        bench.completed(key=key, tags={"team": "a"})
+    ledger.prune("1d", query="tag.team:a")
+    whole = exported(ledger, tmp_path).read_text().splitlines(keepends=True)
+    for lines in range(1, len(whole)):
+        cut = tmp_path / f"{lines}.ndjson"
+        cut.write_text("".join(whole[:lines]) + whole[lines][:9])
+        ledger.export_to(cut, resume=True)
+        assert whole == cut.read_text().splitlines(keepends=True)

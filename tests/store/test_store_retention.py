@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from support import NOW, SQLITE, Bench, flagged, function_call, response, seen
 
 from ledger import AsyncLedger, Conflict, InvalidInput, Ledger, NotAllowed, NotFound
 from ledger.core.alphabet import OutboxState, State
+from ledger.core.fingerprint import mask
 from ledger.core.model import Facts
 from ledger.store.invariants import INVARIANTS, broken
 from ledger.store.pruning import Old, bury
@@ -56,7 +58,10 @@ def test_a_pruned_run_leaves_a_tombstone(bench: Bench, ledger: Ledger) -> None:
     """Its rows are gone, and asking for it says when, by whom and why."""
     gone, stays = bench.completed(key="old"), bench.completed(key="kept")
     ledger.pin(stays.run.id)
+    plan = ledger.prune("1d", dry_run=True)
     done = ledger.prune("1d", reason="GDPR 17")
+    assert (plan.runs, plan.events, plan.payloads) == (done.runs, done.events, done.payloads)
+    assert 0 < done.payloads < done.events
 
     assert (1, gone.run.event_seq) == (done.runs, done.events)
     assert set(rows_of(bench, gone.run.id).values()) == {0}
@@ -265,6 +270,28 @@ def test_pages_go_on_where_they_ended(
     assert_whole(bench)
 
 
+def test_a_delivery_that_was_parked_goes_with_its_run(bench: Bench, ledger: Ledger) -> None:
+    """Its bytes came before anybody knew whose they were, and name no run."""
+    run = bench.completed().run.id
+    for key, owner in (("wh-1", run), ("wh-2", None)):
+        bench.execute(
+            "INSERT INTO delivery (webhook_id, type, profile, secret, via, received_at, state, "
+            "run_id, tries, duplicates, object_id, event_id, sent_at) VALUES (:key, 't', 'p', 's', "
+            "'http', '2026-03-01', 'matched', :run, 0, 0, 'o', 'e', '2026-03-01')",
+            key=key,
+            run=owner,
+        )
+        bench.execute(
+            "INSERT INTO evidence (source, key, received_at, digest, body) "
+            "VALUES ('webhook', :key, '2026-03-01', :body, :body)",
+            key=key,
+            body=b"{}",
+        )
+    assert 1 == ledger.prune("1d").runs
+
+    assert "wh-2" == bench.scalar("SELECT key FROM evidence")
+
+
 # Erasing.
 
 
@@ -306,8 +333,24 @@ def test_an_erased_run_keeps_its_shape_and_loses_its_contents(bench: Bench, ledg
     checked = bench.verify()
     assert ((), before) == (checked.broken, checked.erased)
     assert {"subject": "", "team": ""} == ledger.get(run).tags
-    assert "failed" == ledger.show(run)["status"]
+    shown = ledger.show(run)
+    assert ("failed", ledger.get(run).erased_at) == (
+        shown["status"],
+        datetime.fromisoformat(shown["erased_at"]),
+    )
     assert_whole(bench)
+
+
+def test_an_erased_result_is_not_an_empty_one(bench: Bench, ledger: Ledger) -> None:
+    """Whoever asks for it hears that there was one."""
+    facts = bench.sending()
+    said = [{"type": "message", "content": [{"type": "output_text", "text": CANARY}]}]
+    run = bench.take(facts, seen(response("completed", remote_id="resp_1", output=said))).run.id
+    assert CANARY == ledger.result(run)
+    ledger.erase([run])
+
+    with pytest.raises(NotFound, match=r"the result of run \d+ was erased \d{4}-"):
+        ledger.result(run)
 
 
 def held(bench: Bench) -> list[str]:
@@ -326,6 +369,39 @@ def test_the_canary_is_in_every_place_before(bench: Bench) -> None:
     contents_everywhere(bench)
 
     assert {"payload", "run", "attempt", "evidence"} <= set(held(bench))
+
+
+def failed_with(bench: Bench, message: str, key: str) -> int:
+    """A run that failed and said so."""
+    error = {"code": "server_error", "message": message}
+    facts = bench.sending(key=key)
+    return bench.take(facts, seen(response("failed", remote_id=key, error=error))).run.id
+
+
+def messages(bench: Bench) -> list[str | None]:
+    """What the fingerprints say."""
+    with bench.store.reading() as connection:
+        statement = "SELECT message FROM fingerprint ORDER BY message"
+        return [row[0] for row in connection.exec_driver_sql(statement)]
+
+
+def test_what_failures_have_in_common_is_blanked_with_the_last(
+    bench: Bench, ledger: Ledger, tmp_path: Path
+) -> None:
+    """While another run said the same it stays; and it is there again when one says so again."""
+    first, second = (failed_with(bench, f"about {CANARY}", key) for key in ("a", "b"))
+    ledger.erase([first])
+    assert [mask(f"about {CANARY}")] == messages(bench)
+    assert [True, False] == ['"failure":null' in "".join(ledger.export(f"key:{k}")) for k in "ab"]
+    ledger.erase([second])
+
+    assert [None] == messages(bench)
+    assert not held(bench)
+    assert "a" == ledger.get(first).key
+    shown = ledger.errors(since="9000d")["groups"]
+    assert [(2, "server_error", None)] == [(g["attempts"], g["code"], g["message"]) for g in shown]
+    failed_with(bench, f"about {CANARY}", "c")
+    assert [mask(f"about {CANARY}")] == messages(bench)
 
 
 def test_erasing_again_destroys_what_came_since(bench: Bench, ledger: Ledger) -> None:

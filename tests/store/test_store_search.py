@@ -21,6 +21,7 @@ from ledger.store import finding, leads
 from ledger.store.facets import count_facets
 from ledger.store.facts import RUN
 from ledger.store.finding import list_runs
+from ledger.store.invariants import INVARIANTS, broken
 from ledger.store.search import matching
 from ledger.store.store import Store
 
@@ -295,3 +296,25 @@ def test_facets_count_the_runs_that_match(filled: Filled, monkeypatch: pytest.Mo
         few = count_facets(connection, terms, ["model"])
         assert (50, True, 2) == (few.runs, few.capped, len(few.counts["model"]))
         assert 50 == few.others["model"] + sum(count for _, count in few.counts["model"])
+
+
+@pytest.mark.parametrize(
+    "astray",
+    [
+        "UPDATE tag SET value = 'b' WHERE run_id = :run",
+        "UPDATE tag SET created_at = '2020-01-01' WHERE run_id = :run",
+        "DELETE FROM tag WHERE run_id = :run AND name = 'a.b'",
+        "INSERT INTO tag (name, value, created_at, run_id) "
+        "SELECT 'more', 'x', created_at, id FROM run WHERE id = :run",
+    ],
+)
+def test_tags_that_say_two_things_are_found(bench: Bench, astray: str) -> None:
+    """The rows by which runs are found, and the values that runs show."""
+    twelve = next(invariant for invariant in INVARIANTS if invariant.number == 12)
+    bench.submit(tags={"a.b": "é", "1": "2", "empty": ""})
+    run = bench.submit(tags={"a.b": "é", "1": "2", "empty": ""}).run.id
+    bench.submit()
+    assert [] == bench.store.read(lambda c: broken(c, twelve))
+    bench.execute(astray, run=run)
+
+    assert [run] == bench.store.read(lambda c: broken(c, twelve))

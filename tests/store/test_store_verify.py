@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from support import Bench, function_call, response, seen
 
+from ledger import Ledger
 from ledger.core.alphabet import Source
 from ledger.store.queries import events_of
 from ledger.store.verify import Broken, verify
@@ -127,14 +128,78 @@ def test_tampering_is_named(bench: Bench, run_id: int, what: str) -> None:
     assert (Broken(run_id, seq, why),) == bench.verify().broken
 
 
-def test_erased_bytes_leave_the_chain_whole(bench: Bench, run_id: int) -> None:
+def test_erased_bytes_leave_the_chain_whole(bench: Bench) -> None:
     """A payload whose bytes and salt are gone still verifies by its digest, and is counted."""
-    bench.execute("UPDATE payload SET body = NULL, salt = NULL WHERE run_id = :run", run=run_id)
-    erased = bench.scalar("SELECT count(*) FROM payload WHERE run_id = :run", run=run_id)
+    run = bench.completed().run.id
+    bench.completed()
+    erased = bench.scalar("SELECT count(*) FROM payload WHERE run_id = :run", run=run)
+    with Ledger.open(bench.store.url) as ledger:
+        ledger.erase([run])
 
     checked = bench.verify()
 
     assert ((), erased) == (checked.broken, checked.erased)
+
+
+GONE = "UPDATE payload SET body = NULL, salt = NULL WHERE run_id = :run AND n = "
+LOST = {
+    "one": (f"{GONE} 2", 3, "bytes are gone, and no event destroyed them"),
+    "the last": (
+        f"{GONE} (SELECT payload_seq FROM run WHERE id = :run)",
+        4,
+        "the bytes of a payload that it names were changed",
+    ),
+    "the salt": (
+        "UPDATE payload SET salt = NULL WHERE run_id = :run AND n = 1",
+        1,
+        "the bytes of a payload that it names were changed",
+    ),
+    "a detail": (
+        "UPDATE event SET detail = NULL WHERE run_id = :run AND seq = 4",
+        4,
+        "the bytes of a payload that it names were changed",
+    ),
+}
+
+
+@pytest.mark.problem(27)
+@pytest.mark.parametrize("what", LOST)
+def test_bytes_that_nobody_erased_are_damage(bench: Bench, run_id: int, what: str) -> None:
+    """Bytes are missing: that is no erasure unless the history says so."""
+    statement, seq, why = LOST[what]
+    tamper(bench, statement, run=run_id)
+
+    assert (Broken(run_id, seq, why),) == bench.verify().broken
+
+
+def test_what_came_after_an_erasure_is_not_excused_by_it(bench: Bench) -> None:
+    """It says of payloads before it that they are destroyed."""
+    run = bench.completed().run.id
+    with Ledger.open(bench.store.url) as ledger:
+        ledger.erase([run])
+        last = ledger.note(run, "after that").event_seq
+        assert () == bench.verify().broken
+    lost = f"{GONE} (SELECT payload_seq FROM run WHERE id = :run)"
+    tamper(bench, lost, run=run)
+    tamper(bench, f"UPDATE event SET detail = NULL WHERE run_id = {run} AND seq = {last}")
+
+    assert (Broken(run, last, "bytes are gone, and no event destroyed them"),) == (
+        bench.verify().broken
+    )
+
+
+@pytest.mark.parametrize("seq", [2, 4])
+def test_a_forged_detail_of_an_erased_run_is_found(bench: Bench, run_id: int, seq: int) -> None:
+    """Nothing proves it any more, so there must be none; whether there once was one or not."""
+    bench.execute("UPDATE remote SET settled = :yes", yes=True)
+    bench.execute("DELETE FROM watch")
+    bench.execute("UPDATE run SET state = 'completed', finished_at = created_at")
+    with Ledger.open(bench.store.url) as ledger:
+        ledger.erase([run_id])
+    forged = f"UPDATE event SET detail = :forged WHERE run_id = :run AND seq = {seq}"
+    tamper(bench, forged, forged='{"by": "me"}', run=run_id)
+
+    assert [(run_id, seq)] == [(fault.run_id, fault.seq) for fault in bench.verify().broken]
 
 
 def test_chosen_runs_alone_are_checked(bench: Bench, run_id: int) -> None:
