@@ -32,8 +32,7 @@ class Columns:
         a database would carry all columns through its sort.
         """
         made: Any = kind
-        # As another type: SQLAlchemy then hands through what the driver gives.
-        raw = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in columns]
+        raw = [_raw(column).label(column.name) for column in columns]
         rows = self._connection.execute(make(raw)).fetchall()
         if not rows:
             return []
@@ -54,9 +53,17 @@ class Columns:
             return _looked_up(found, words)
         if isinstance(kind, sa.Boolean):
             return map(bool, found)
-        if isinstance(kind, sa.JSON) and sqlite:
+        if isinstance(kind, sa.JSON):
             return _looked_up(found, json.loads)
         return found
+
+
+def _raw(column: Any) -> sa.ColumnElement[Any]:
+    """A column as the driver gives it: as another type, so that SQLAlchemy hands it through, and
+    JSON as text."""
+    if isinstance(column.type, sa.JSON):
+        return sa.cast(column, sa.Text)
+    return sa.type_coerce(column, sa.types.NullType())
 
 
 def _looked_up(found: Sequence[Any], decode: Callable[[Any], Any]) -> Iterable[Any]:
@@ -65,8 +72,8 @@ def _looked_up(found: Sequence[Any], decode: Callable[[Any], Any]) -> Iterable[A
 
 
 def _read_times(found: Sequence[str | None]) -> Iterable[datetime | None]:
-    """Times as SQLite has them, in UTC; quicker than setting the zone afterwards. Nearly all differ:
-    to look for those that were decoded before would take longer than to decode them."""
+    """Times as SQLite has them, in UTC; quicker than setting the zone after. Nearly all differ,
+    and to look up which do not would take longer."""
     read = datetime.fromisoformat
     return [None if text is None else read(text + "+00:00") for text in found]
 

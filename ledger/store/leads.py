@@ -193,7 +193,9 @@ def hidden(where: Condition) -> Condition:
 def among_ids(dialect: str, column: sa.Column[Any], ids: Sequence[int]) -> Condition:
     """That a run is one of these, bound as one parameter."""
     if dialect == "sqlite":
-        each = sa.func.json_each(listed(dialect, ids)).table_valued("value")
+        each = sa.func.json_each(listed(dialect, ids)).table_valued("value", name="chosen")
         return column.in_(sa.select(each.c.value))
-    numbers = sa.bindparam(None, list(ids), ARRAY(sa.BigInteger))
+    # As the text of an array, which the driver need not look through; with no type, or the server
+    # would convert it for each row.
+    numbers = sa.bindparam(None, f"{{{','.join(map(str, ids))}}}", sa.types.NullType())
     return column == sa.any_(sa.cast(numbers, ARRAY(sa.BigInteger)))

@@ -134,7 +134,7 @@ class Reader:
             name=name,
             failed_attempts=int(self._connection.execute(failed).scalar_one()),
             span=span,
-            ends=self.within(material.EndRow, RUN, where, order=(RUN.c.id,), limit=None),
+            ends=self.within(material.EndRow, RUN, where, order=(), limit=None),
             spent=[
                 material.SpentRow(row[0], *(int(n) for n in row[1:]))
                 for row in self._connection.execute(spent)

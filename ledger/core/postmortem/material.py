@@ -85,6 +85,7 @@ class RemoteRow(NamedTuple):
     observed_at: datetime | None
     live_at: datetime | None
     sent_at: datetime | None
+    remote_created_at: datetime | None
     remote_ended_at: datetime | None
     readable_until: datetime | None
     request_id: str | None
@@ -103,6 +104,7 @@ class CallRow(NamedTuple):
     tool: str
     key: str
     is_error: bool
+    held: bool
     reruns: int
     requested_at: datetime
     started_at: datetime | None
