@@ -619,6 +619,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("took_seconds IS NOT NULL"),
         )
         batch_op.create_index(
+            "ix_run_unnamed",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("fingerprint IS NULL AND length(error_message) >= 0"),
+            postgresql_where=sa.text("fingerprint IS NULL AND length(error_message) >= 0"),
+        )
+        batch_op.create_index(
             "ix_run_unsealed",
             ["id"],
             unique=False,

@@ -49,6 +49,13 @@ SEARCHED = (
         "id",
         where="error_message IS NOT NULL OR fingerprint IS NOT NULL",
     ),
+    # In words that do not follow from those of the index before: SQLite would take that one.
+    _index(
+        "ix_run_unnamed",
+        "created_at",
+        "id",
+        where="fingerprint IS NULL AND length(error_message) >= 0",
+    ),
     _index("ix_run_imported", "created_at", "id", where="imported_at IS NOT NULL"),
     _index("ix_run_pinned", "created_at", "id", where="pinned_at IS NOT NULL"),
     _index(
