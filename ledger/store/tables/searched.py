@@ -31,7 +31,8 @@ def _searched(column: str, *, where: str | None = None, text: bool = True) -> sa
 
 SEARCHED = (
     _index("ix_run_created_at", "created_at", "id"),
-    _searched("state", text=False),
+    # With what is asked for together with it most, so that where the two never meet is seen here.
+    _index("ix_run_state", "state", "created_at", "id", "model"),
     _searched("provider"),
     _searched("account_id", text=False),
     *(
