@@ -203,6 +203,7 @@ def test_a_query_finds_the_same_runs_whichever_way(
     """By ids that an index leaves, or along an index: what the conditions alone would find."""
     bench = filled(RUNS)
     monkeypatch.setattr(finding, "FEW", few)
+    monkeypatch.setattr(finding, "SAMPLED", 100)
     monkeypatch.setattr(leads, "WALKS_MAX", 3)
     found: set[int] = set()
     with bench.store.reading() as connection:
@@ -311,6 +312,22 @@ def test_no_query_reads_the_whole_table(
                 told = f"{query}: {statement}\n{plan}"
                 assert "Seq Scan on run" not in plan, told
                 assert "SCAN run\n" not in plan + "\n", told
+
+
+def test_two_frequent_values_are_walked_along_the_rarer_one(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the newest runs; and the index of states tells the model without the run."""
+    bench = filled(3_000)
+    monkeypatch.setattr(finding, "FEW", 0)
+    monkeypatch.setattr(finding, "SAMPLED", 500)
+    terms = parse_query("status:failed model:gpt-5*", now=NOW)
+
+    walked = plans(bench, lambda c: list_runs(c, terms, limit=20, before=None))
+    [plan] = [plan for statement, plan in walked if "coalesce" in statement]
+
+    index = {"sqlite": "USING COVERING INDEX ix_run_state", "postgresql": "ix_run_state"}
+    assert index[bench.store.dialect] in plan
 
 
 def test_facets_count_the_runs_that_match(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
