@@ -52,6 +52,11 @@ def mask(message: str) -> str:
     return text.strip()[:MESSAGE_MAX]
 
 
+def spaced(text: str) -> str:
+    """A part of a message with its spaces as a masked message has them."""
+    return re.sub(r"\s+", " ", text, flags=re.ASCII).strip()
+
+
 def fingerprint(
     *,
     provider: str,

@@ -99,10 +99,10 @@ def encode(fields: Sequence[object]) -> bytes:
 def _field(value: object) -> bytes:
     if isinstance(value, str):
         return _text(value)
-    if isinstance(value, bytes):
-        return b"b%d:%b" % (len(value), value)
-    assert isinstance(value, int)
-    return b"i%d;" % value
+    if isinstance(value, int):
+        return b"i%d;" % value
+    assert isinstance(value, bytes)
+    return b"b%d:%b" % (len(value), value)
 
 
 @functools.lru_cache(maxsize=1024)

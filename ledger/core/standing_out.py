@@ -219,7 +219,7 @@ def _has(cell: Value, value: str) -> bool:
 
 
 def _tally(column: Sequence[Value], among: Iterable[int]) -> Counter[str]:
-    cells = Counter(column[index] for index in among)
+    cells = Counter(map(column.__getitem__, among))
     if not any(isinstance(cell, tuple) for cell in cells):
         del cells[None]
         return cells  # type: ignore[return-value]

@@ -1,4 +1,5 @@
-"""Many rows of few columns at once: values are decoded column by column, each different one once.
+"""Many rows of few columns at once: values are decoded column by column, words and JSON each
+different one once.
 
 A report reads hundreds of thousands of values, most of them times; handled one by one they would
 take longer than all that is made of them.
@@ -19,11 +20,10 @@ Make: TypeAlias = Callable[[Sequence[Any]], sa.Select[Any]]
 
 
 class Columns:
-    """Reads rows; the times that it has seen are decoded once over all tables."""
+    """Reads rows."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._times: dict[Any, Any] = {None: None}
 
     def read(self, kind: type[R], columns: Sequence[Any], make: Make, *, keys: int = 0) -> list[R]:
         """The rows of `make(raw columns)`, a statement, as named tuples of this kind.
@@ -32,8 +32,7 @@ class Columns:
         a database would carry all columns through its sort.
         """
         made: Any = kind
-        # As another type: SQLAlchemy then hands through what the driver gives.
-        raw = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in columns]
+        raw = [_raw(column).label(column.name) for column in columns]
         rows = self._connection.execute(make(raw)).fetchall()
         if not rows:
             return []
@@ -48,29 +47,36 @@ class Columns:
     def _decoded(self, kind: Any, found: Sequence[Any]) -> Iterable[Any]:
         sqlite = self._connection.dialect.name == "sqlite"
         if isinstance(getattr(kind, "impl", kind), sa.DateTime):
-            return _looked_up(self._times, found, _read_time if sqlite else _in_utc)
+            return _read_times(found) if sqlite else _in_utc(found)
         if isinstance(kind, sa.Enum):
             words: Any = kind.enum_class
-            return _looked_up({None: None}, found, words)
+            return _looked_up(found, words)
         if isinstance(kind, sa.Boolean):
             return map(bool, found)
-        if isinstance(kind, sa.JSON) and sqlite:
-            return _looked_up({None: None}, found, json.loads)
+        if isinstance(kind, sa.JSON):
+            return _looked_up(found, json.loads)
         return found
 
 
-def _looked_up(
-    known: dict[Any, Any], found: Sequence[Any], decode: Callable[[Any], Any]
-) -> Iterable[Any]:
-    for value in set(found).difference(known):
-        known[value] = decode(value)
-    return map(known.__getitem__, found)
+def _raw(column: Any) -> sa.ColumnElement[Any]:
+    """A column as the driver gives it: as another type, so that SQLAlchemy hands it through, and
+    JSON as text."""
+    if isinstance(column.type, sa.JSON):
+        return sa.cast(column, sa.Text)
+    return sa.type_coerce(column, sa.types.NullType())
 
 
-def _read_time(text: str) -> datetime:
-    """A time as SQLite has it, in UTC; quicker than setting the zone afterwards."""
-    return datetime.fromisoformat(f"{text}+00:00")
+def _looked_up(found: Sequence[Any], decode: Callable[[Any], Any]) -> Iterable[Any]:
+    known = {value: decode(value) for value in set(found) if value is not None}
+    return map({None: None, **known}.__getitem__, found)
 
 
-def _in_utc(at: datetime) -> datetime:
-    return at.astimezone(UTC)
+def _read_times(found: Sequence[str | None]) -> Iterable[datetime | None]:
+    """Times as SQLite has them, in UTC; quicker than setting the zone after. Nearly all differ,
+    and to look up which do not would take longer."""
+    read = datetime.fromisoformat
+    return [None if text is None else read(text + "+00:00") for text in found]
+
+
+def _in_utc(found: Sequence[datetime | None]) -> Iterable[datetime | None]:
+    return [None if at is None else at.astimezone(UTC) for at in found]

@@ -39,6 +39,8 @@ FEW: Final = 2_000
 """So many runs are looked at one by one."""
 COUNTED: Final = 100_000
 """How far two frequent conditions are counted, to tell which is the rarer."""
+SAMPLED: Final = 10_000
+"""Among so many of the newest runs, where that can be told of all conditions."""
 TIMES: Final = ("since", "until")
 TOMBSTONE: Final = table_of(TombstoneRow)
 
@@ -147,15 +149,31 @@ def plan(connection: sa.Connection, terms: Sequence[Term]) -> Search:
 
 
 def _ranked(connection: sa.Connection, leads: Sequence[Lead], window: Window) -> list[Lead]:
-    """The leads, the one that leaves fewest first."""
+    """The leads, the one that leaves fewest first; where all have walks, of the newest runs."""
     if len(leads) < 2:
         return list(leads)
+    walked = all(lead.walks for lead in leads)
+    recent = _newest(connection, window) if walked else window
 
     def count(lead: Lead) -> int:
         some = lead.ids(window).limit(COUNTED).subquery()
-        return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+        counted = [sa.select(sa.func.count()).select_from(some)]
+        if walked:
+            each = sa.select(sa.func.count())
+            counted = [each.where(walk.where, walk.during(recent)) for walk in lead.walks]
+        return sum(int(connection.execute(one).scalar_one()) for one in counted)
 
     return sorted(leads, key=count)
+
+
+def _newest(connection: sa.Connection, window: Window) -> Window:
+    """A window with no more than the newest SAMPLED of its runs."""
+    at = RUN.c.created_at
+    newest = sa.select(at).where(window(at)).order_by(at.desc(), RUN.c.id.desc())
+    since = connection.execute(newest.offset(SAMPLED).limit(1)).scalar()
+    if since is None:
+        return window
+    return lambda column: sa.and_(window(column), column > since)
 
 
 def all_runs(connection: sa.Connection, search: Search, columns: Sequence[Any]) -> sa.Select[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,11 +26,13 @@ from ledger.store.search import (
     one_of,
     positive,
     tagged_runs,
+    telling,
 )
 
 Condition = sa.ColumnElement[bool]
 WALKS_MAX: Final = 16
 """So many values are walked along one by one, and merged."""
+UNNAMED_MAX: Final = 1_000
 INDEXED: Final = {"attempts": (2, "run.attempts > 1"), "calls": (10, "run.calls > 9")}
 """The least numbers that are in a partial index, and its condition."""
 FLAGS: Final[dict[str, Condition]] = {
@@ -39,6 +42,8 @@ FLAGS: Final[dict[str, Condition]] = {
     WORDS: sa.or_(RUN.c.error_message.is_not(None), RUN.c.fingerprint.is_not(None)),
 }
 """Conditions that have a partial index of their own, which holds all that a term may find."""
+UNNAMED: Final = sa.text("run.fingerprint IS NULL AND length(run.error_message) >= 0")
+"""What was said, and has no fingerprint to be found by; as its partial index has it."""
 BROAD: Final = ("kind", "model", "profile", "provider", "status")
 FINISHED: Final = ("finished_since", "finished_until")
 EVERYTHING: Final = sa.true()
@@ -81,12 +86,17 @@ class Lead:
     where: Condition
     walks: tuple[Walk, ...] = ()
     tags: sa.Select[Any] | None = None
+    parts: tuple[Condition, ...] = ()
+    """What it comes apart in, where it says more than an index knows."""
 
     def ids(self, window: Window) -> sa.Select[Any]:
         """The runs that it leaves within a window."""
         if self.tags is not None:
             return self.tags.where(window(TAGS.c.created_at))
-        return sa.select(RUN.c.id).where(self.where, window(RUN.c.created_at))
+        within = sa.select(RUN.c.id).where(window(RUN.c.created_at))
+        if self.parts:
+            return sa.select(sa.union_all(*map(within.where, self.parts)).subquery().c.id)
+        return within.where(self.where)
 
 
 def window_of(terms: Sequence[Term]) -> Window:
@@ -127,6 +137,8 @@ def _lead(connection: sa.Connection, term: Term) -> Lead | None:
     if name in NUMBERS:
         where = _indexed(term)
         return None if where is None else Lead(where)
+    if name == WORDS:
+        return _said_lead(connection, term.values[0])
     if name in FLAGS and term.values != ("false",):
         return Lead(FLAGS[name], (Walk(FLAGS[name]),))
     return None
@@ -138,6 +150,19 @@ def _tag_lead(connection: sa.Connection, term: Term) -> Lead:
     values = _values(connection, TAGS.c.value, term, named)
     walks = tuple(Walk(sa.and_(named, TAGS.c.value == value), tag=True) for value in values)
     return Lead(RUN.c.id.in_(runs), walks, runs)
+
+
+def _said_lead(connection: sa.Connection, word: str) -> Lead:
+    """Messages are many, and the fingerprints that they share few."""
+    said = FLAGS[WORDS]
+    marks = connection.execute(telling(word).limit(WALKS_MAX + 1)).scalars().all()
+    unnamed = sa.select(RUN.c.id).where(UNNAMED).limit(UNNAMED_MAX + 1)
+    ids = connection.execute(unnamed).scalars().all()
+    if len(marks) > WALKS_MAX or len(ids) > UNNAMED_MAX:
+        return Lead(said, (Walk(said),))
+    others = among_ids(connection.dialect.name, RUN.c.id, ids)
+    parts = (others, *(RUN.c.fingerprint == mark for mark in marks))
+    return Lead(said, tuple(map(Walk, parts)), parts=parts)
 
 
 def _each(connection: sa.Connection, term: Term) -> tuple[Walk, ...]:
@@ -186,14 +211,19 @@ def _least(sign: str, bound: float) -> float:
 
 
 def hidden(where: Condition) -> Condition:
-    """The same condition as something no planner uses an index for."""
+    """The same condition as something no planner uses an index for; each part of it by itself, or
+    SQLite would look at all of them where the first is not met."""
+    if isinstance(where, sa.BooleanClauseList) and where.operator is operator.and_:
+        return sa.and_(*map(hidden, where.clauses))
     return sa.func.coalesce(where, sa.false())
 
 
 def among_ids(dialect: str, column: sa.Column[Any], ids: Sequence[int]) -> Condition:
     """That a run is one of these, bound as one parameter."""
     if dialect == "sqlite":
-        each = sa.func.json_each(listed(dialect, ids)).table_valued("value")
+        each = sa.func.json_each(listed(dialect, ids)).table_valued("value", name="chosen")
         return column.in_(sa.select(each.c.value))
-    numbers = sa.bindparam(None, list(ids), ARRAY(sa.BigInteger))
+    # As the text of an array, which the driver need not look through; with no type, or the server
+    # would convert it for each row.
+    numbers = sa.bindparam(None, f"{{{','.join(map(str, ids))}}}", sa.types.NullType())
     return column == sa.any_(sa.cast(numbers, ARRAY(sa.BigInteger)))

@@ -24,6 +24,7 @@ from ledger.store.columns import Columns
 from ledger.store.deliveries import DELIVERY
 from ledger.store.facts import ATTEMPT, CALL, REMOTE, RUN
 from ledger.store.gaps import GAP
+from ledger.store.leads import among_ids
 from ledger.store.limits import MINUTES
 from ledger.store.lives import WORKER
 from ledger.store.queries import ACCOUNT, EVENT, PAYLOAD
@@ -62,15 +63,15 @@ class Reader:
     def __init__(self, connection: sa.Connection, span: Span, terms: Sequence[Term]) -> None:
         self._connection = connection
         self._terms, self._columns = terms, Columns(connection)
-        self._chosen = _chosen(span, terms).cte("chosen").prefix_with("MATERIALIZED")
+        self._ids = connection.execute(_chosen(span, terms)).scalars().all()
 
     def rows(self, kind: type[R], table: sa.Table, *where: sa.ColumnElement[bool]) -> list[R]:
         """Rows of one table that belong to the runs."""
         own = table.c.id if table is RUN else table.c.run_id
-        source = self._chosen.join(table, own == self._chosen.c.id)
+        mine = among_ids(self._connection.dialect.name, own, self._ids)
 
         def make(columns: Sequence[Any]) -> sa.Select[Any]:
-            return sa.select(*columns).select_from(source).where(*where)
+            return sa.select(*columns).where(mine, *where)
 
         return self._columns.read(kind, _named(kind, table), make, keys=2)
 
@@ -94,8 +95,8 @@ class Reader:
         output = sa.and_(PAYLOAD.c.run_id == CALL.c.run_id, PAYLOAD.c.n == CALL.c.output)
         statement = (
             sa.select(CALL.c.run_id, CALL.c.n, PAYLOAD.c.body)
-            .select_from(self._chosen.join(CALL, CALL.c.run_id == self._chosen.c.id))
             .join(PAYLOAD, output)
+            .where(among_ids(self._connection.dialect.name, CALL.c.run_id, self._ids))
             .where(CALL.c.is_error, PAYLOAD.c.body.is_not(None))
             .order_by(CALL.c.run_id, CALL.c.n)
             .limit(EVENTS_MAX)

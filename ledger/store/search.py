@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
+from ledger.core.fingerprint import MESSAGE_MAX, spaced
 from ledger.core.query import MOMENTS, WORDS, Term
 from ledger.store.facts import RUN
 from ledger.store.queries import ACCOUNT
@@ -123,6 +124,16 @@ def _named(word: str) -> sa.Select[Any]:
     """The fingerprints that a word stands for: their ids, and what they have in common."""
     said = PRINTS.c.message.icontains(word, autoescape=True)
     return sa.select(PRINTS.c.id).where(sa.or_(PRINTS.c.id == word, said))
+
+
+def telling(word: str) -> sa.Select[Any]:
+    """The fingerprints of whose runs one may have a word in its message: where the masked message
+    is whole and nothing in it is masked, all of them say just that."""
+    whole = sa.and_(
+        PRINTS.c.message.not_like("%<%"), sa.func.length(PRINTS.c.message) < MESSAGE_MAX
+    )
+    said = PRINTS.c.message.icontains(spaced(word), autoescape=True)
+    return sa.select(PRINTS.c.id).where(sa.or_(PRINTS.c.id == word, said, sa.not_(whole)))
 
 
 def fingerprints_of(connection: sa.Connection, word: str) -> frozenset[str]:

@@ -7,6 +7,7 @@ digests of its payloads.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,8 +35,8 @@ RUNS: Final = (
 )
 EVENTS: Final = (
     "SELECT run_id, seq, kind, from_state, trigger, to_state, source, actor, recorded_at, "
-    "remote_at, remote_at_source, remote_status, request_id, error_code, attempt, remote, detail, "
-    "payloads, prev_hash, hash FROM event"
+    "remote_at, remote_at_source, remote_status, request_id, error_code, attempt, remote, "
+    "CAST(detail AS text), CAST(payloads AS text), prev_hash, hash FROM event"
 )
 PAYLOADS: Final = "SELECT run_id, n, salt, digest, body FROM payload"
 LEAVES: Final = "SELECT run_id, seq, head, seal FROM seal_leaf"
@@ -221,7 +222,7 @@ class _Check:
             history.fail(position, "the event is missing")
             return
         history.seq, history.state = seq, row[5] or history.state
-        pairs = _value(references) or ()
+        pairs = () if references is None else _pairs(references) or ()
         for role, n in pairs:
             self._payloads_to(history, n, (detail,) if role == "detail" else ())
         history.blanked.event(row[2], pairs)
@@ -300,14 +301,16 @@ class _Check:
         )
 
 
-def _value(stored: Any) -> Any:
-    """A JSON column as the driver gives it: text on SQLite, a value on PostgreSQL."""
-    return json.loads(stored) if isinstance(stored, str) else stored
+@functools.lru_cache(maxsize=1_024)
+def _pairs(references: str) -> Any:
+    """The payloads that an event names: many events have the same roles and numbers."""
+    return json.loads(references)
 
 
-def _shows(detail: Any, body: bytes) -> bool:
+def _shows(detail: str, body: bytes) -> bool:
     """Whether a detail as it is shown is what was hashed."""
     try:
-        return bool(_value(detail) == clean_json(json.loads(body)))
+        shown, hashed = json.loads(detail), json.loads(body)
+        return bool(shown == hashed or shown == clean_json(hashed))
     except (ValueError, RecursionError):
         return False

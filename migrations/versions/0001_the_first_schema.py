@@ -610,13 +610,20 @@ def upgrade() -> None:
             sqlite_where=sa.text("error_message IS NOT NULL OR fingerprint IS NOT NULL"),
             postgresql_where=sa.text("error_message IS NOT NULL OR fingerprint IS NOT NULL"),
         )
-        batch_op.create_index("ix_run_state", ["state", "created_at", "id"], unique=False)
+        batch_op.create_index("ix_run_state", ["state", "created_at", "id", "model"], unique=False)
         batch_op.create_index(
             "ix_run_took_seconds",
             ["took_seconds", "created_at", "id"],
             unique=False,
             sqlite_where=sa.text("took_seconds IS NOT NULL"),
             postgresql_where=sa.text("took_seconds IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_run_unnamed",
+            ["created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("fingerprint IS NULL AND length(error_message) >= 0"),
+            postgresql_where=sa.text("fingerprint IS NULL AND length(error_message) >= 0"),
         )
         batch_op.create_index(
             "ix_run_unsealed",

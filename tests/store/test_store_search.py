@@ -28,7 +28,13 @@ from ledger.store.store import Store
 RUNS = 600
 STATES = ("completed", "failed", "expired", "in_progress")
 MODELS = ("gpt-5", "gpt-5-mini", "gpt-5%", "o4", None)
-MESSAGES = ("The Server burned down 7", "too many requests", None)
+MESSAGES = {
+    "The Server burned down 7": "The Server burned down <n>",
+    "too many requests": "too many requests",
+    None: "a masked <n> message",
+}
+"""What failed runs say, and what their fingerprints have of it: an erased run says nothing."""
+MARKS = {said: f"v1:{number:016x}" for number, said in enumerate(MESSAGES, start=1)}
 QUERIES = (
     "",
     "status:failed",
@@ -79,6 +85,11 @@ QUERIES = (
     '"SERVER BURNED"',
     "-burned",
     "masked",
+    "7",
+    "many",
+    '"too many  requests"',
+    "zeppelin",
+    "burned -many",
     "100%",
     "status:failed model:gpt-5* tag.team:search since:8m",
     "status:failed error_code:rate_limit* -tag.team:search dur:>10s attempts:>=1",
@@ -107,13 +118,13 @@ def fill(bench: Bench, count: int = RUNS) -> None:
     rows = [_row(run_id, chance) for run_id in range(1, count + 1)]
     names = ", ".join(f"{name} = :{name}" for name in rows[0] if name != "id")
     with bench.store.engine.execution_options(write=True).begin() as connection:
-        for number in (1, 2):
+        for said, message in MESSAGES.items():
             connection.execute(
                 sa.text(
                     "INSERT INTO fingerprint (id, provider, message, first_seen_at, first_run) "
-                    "VALUES (:id, 'responses', 'a masked # message', :at, 1)"
+                    "VALUES (:id, 'responses', :message, :at, 1)"
                 ).bindparams(sa.bindparam("at", NOW, RUN.c.created_at.type)),
-                {"id": f"v1:{number:016x}"},
+                {"id": MARKS[said], "message": message},
             )
         typed = [
             sa.bindparam(name, type_=RUN.c[name].type) for name in ("finished_at", "pinned_at")
@@ -126,14 +137,15 @@ def fill(bench: Bench, count: int = RUNS) -> None:
 def _row(run_id: int, chance: random.Random) -> dict[str, Any]:
     state = chance.choice(STATES)
     failed = state in ("failed", "expired")
+    said = chance.choice(list(MESSAGES)) if failed else None
     took = None if state == "in_progress" else chance.uniform(0, 60)
     return {
         "id": run_id,
         "state": state,
         "error_code": chance.choice(["rate_limit_exceeded", "server_error"]) if failed else None,
         "error_origin": chance.choice(["remote", "tool"]) if failed else None,
-        "error_message": chance.choice(MESSAGES) if failed else None,
-        "fingerprint": chance.choice([f"v1:{1:016x}", f"v1:{2:016x}"]) if failed else None,
+        "error_message": said,
+        "fingerprint": chance.choice([MARKS[said], MARKS[said], None]) if failed else None,
         "attempts": chance.choice([1, 1, 2, 3]),
         "calls": chance.randrange(40),
         "needs_attention": chance.choice(["poison", "contradiction", None, None, None]),
@@ -192,6 +204,7 @@ def test_a_query_finds_the_same_runs_whichever_way(
     """By ids that an index leaves, or along an index: what the conditions alone would find."""
     bench = filled(RUNS)
     monkeypatch.setattr(finding, "FEW", few)
+    monkeypatch.setattr(finding, "SAMPLED", 100)
     monkeypatch.setattr(leads, "WALKS_MAX", 3)
     found: set[int] = set()
     with bench.store.reading() as connection:
@@ -210,6 +223,35 @@ def test_a_query_finds_the_same_runs_whichever_way(
             assert wanted == pages, query
             found.add(len(pages))
     assert 20 < len(found)
+
+
+@pytest.mark.parametrize("walks", [0, 16], ids=["one walk", "by fingerprint"])
+def test_a_word_is_found_where_it_was_said(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, walks: int
+) -> None:
+    """Also where the fingerprint masks it, or where there is none."""
+    bench = filled(RUNS)
+    monkeypatch.setattr(finding, "FEW", 10)
+    monkeypatch.setattr(leads, "WALKS_MAX", walks)
+    with bench.store.reading() as connection:
+        for word, message in (("7", "The Server burned down 7"), ("many", "too many requests")):
+            said = connection.scalars(sa.select(RUN.c.id).where(RUN.c.error_message == message))
+            terms = parse_query(word, now=NOW)
+            found = list_runs(connection, terms, limit=1_000, before=None)
+            assert set(said) <= {run.id for run in found}
+
+
+def test_a_word_that_nobody_says_is_looked_for_among_few(filled: Filled) -> None:
+    """Runs whose fingerprint tells all that they say are not looked at."""
+    bench = filled(3_000)
+    with bench.store.reading() as connection:
+        terms = parse_query("zeppelin", now=NOW)
+        [lead] = leads.leads_of(connection, terms)
+        looked_at = set(connection.scalars(lead.ids(leads.window_of(terms))))
+        said = sa.select(RUN.c.id).where(RUN.c.error_message.is_not(None))
+        told = sa.select(RUN.c.id).where(RUN.c.fingerprint == MARKS["too many requests"])
+        assert set(connection.scalars(said)) - set(connection.scalars(told)) <= looked_at
+        assert not looked_at & set(connection.scalars(told))
 
 
 def test_runs_come_by_the_time_of_their_creation(bench: Bench) -> None:
@@ -271,6 +313,22 @@ def test_no_query_reads_the_whole_table(
                 told = f"{query}: {statement}\n{plan}"
                 assert "Seq Scan on run" not in plan, told
                 assert "SCAN run\n" not in plan + "\n", told
+
+
+def test_two_frequent_values_are_walked_along_the_rarer_one(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the newest runs; and the index of states tells the model without the run."""
+    bench = filled(3_000)
+    monkeypatch.setattr(finding, "FEW", 0)
+    monkeypatch.setattr(finding, "SAMPLED", 500)
+    terms = parse_query("status:failed model:gpt-5*", now=NOW)
+
+    walked = plans(bench, lambda c: list_runs(c, terms, limit=20, before=None))
+    [plan] = [plan for statement, plan in walked if "coalesce" in statement]
+
+    index = {"sqlite": "USING COVERING INDEX ix_run_state", "postgresql": "ix_run_state"}
+    assert index[bench.store.dialect] in plan
 
 
 def test_facets_count_the_runs_that_match(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:

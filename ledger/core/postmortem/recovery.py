@@ -109,14 +109,8 @@ def _efforts(cases: Sequence[Case], span: Span) -> dict[str, Any]:
 
 def _effects_twice(cases: Sequence[Case], span: Span) -> list[int]:
     """The runs of tool calls whose function was started more than once, as the history allows."""
-    found = []
-    for case in cases:
-        if not case.calls:
-            continue
-        started = Counter(
-            call.key for call in case.calls if call.started_at and span.holds(call.requested_at)
-        )
-        again = {call.key for call in case.calls if call.reruns and span.holds(call.requested_at)}
-        again |= {key for key, times in started.items() if times > 1}
-        found += [case.run.id] * len(again)
-    return found
+    calls = [call for case in cases for call in case.calls if span.holds(call.requested_at)]
+    started = Counter((call.run_id, call.key) for call in calls if call.started_at)
+    again = {(call.run_id, call.key) for call in calls if call.reruns}
+    again |= {call for call, times in started.items() if times > 1}
+    return [run_id for run_id, _ in again]

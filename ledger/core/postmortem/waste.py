@@ -101,14 +101,15 @@ def end_of(case: Case, remote: RemoteRow, attempt: AttemptRow) -> str:
     that the last one went on from. As `store.costs` has it.
     """
     last = case.attempts[-1]
-    newest = max((one.n for one in case.remotes if one.attempt == last.number), default=last.base)
-    linked = any(one.previous == remote.n for one in case.remotes)
     here = remote.attempt == last.number
     reached = here or (last.base is not None and remote.n <= last.base)
     if last.outcome is None:
         return OPEN if reached else str(attempt.outcome)
     if last.outcome == State.completed:
-        if remote.n == newest or (reached and linked):
+        mine = (one.n for one in case.remotes if one.attempt == last.number)
+        if remote.n == max(mine, default=last.base):
+            return USED
+        if reached and any(one.previous == remote.n for one in case.remotes):
             return USED
         if here:
             return DUPLICATE

@@ -31,7 +31,8 @@ def _searched(column: str, *, where: str | None = None, text: bool = True) -> sa
 
 SEARCHED = (
     _index("ix_run_created_at", "created_at", "id"),
-    _searched("state", text=False),
+    # With what is asked for together with it most, so that where the two never meet is seen here.
+    _index("ix_run_state", "state", "created_at", "id", "model"),
     _searched("provider"),
     _searched("account_id", text=False),
     *(
@@ -48,6 +49,13 @@ SEARCHED = (
         "created_at",
         "id",
         where="error_message IS NOT NULL OR fingerprint IS NOT NULL",
+    ),
+    # In words that do not follow from those of the index before: SQLite would take that one.
+    _index(
+        "ix_run_unnamed",
+        "created_at",
+        "id",
+        where="fingerprint IS NULL AND length(error_message) >= 0",
     ),
     _index("ix_run_imported", "created_at", "id", where="imported_at IS NOT NULL"),
     _index("ix_run_pinned", "created_at", "id", where="pinned_at IS NOT NULL"),
