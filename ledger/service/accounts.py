@@ -15,7 +15,6 @@ from ledger.clock import utcnow
 from ledger.core.budget import Budget
 from ledger.core.intent import AccountProfile
 from ledger.errors import (
-    ConfigurationError,
     DatabaseError,
     Limits,
     MissingCredential,
@@ -273,11 +272,6 @@ def resolve(settings: Settings) -> dict[tuple[str, str, str], Credential]:
 def account_profile(settings: Settings, name: str, family: str) -> AccountProfile:
     """A profile of the settings as a provider takes it. Raises ConfigurationError."""
     profile = settings.profile(name)
-    if "@" in profile.base_url.partition("://")[2].partition("/")[0]:
-        raise ConfigurationError(
-            f"the base URL of profile {name!r} holds a user name or a password: it would be kept",
-            hint="leave them out of the URL; the key is in the variable that key_variable names",
-        )
     return AccountProfile(
         provider=family,
         base_url=profile.base_url.rstrip("/"),

@@ -201,7 +201,7 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{place}: {first['msg']}") from None
+        raise ConfigurationError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def origin_of(name: str) -> str:

@@ -54,7 +54,10 @@ def without_credentials(url: str) -> str:
     """An upstream's address as it is written into the ledger. Raises ValueError where it holds
     credentials."""
     if "@" in url.partition("://")[2].partition("/")[0]:
-        raise ValueError("an address with a password in it: name the variable of a key instead")
+        raise ValueError(
+            "the address holds a user name or a password, and it would be kept: leave them out;"
+            " the key is in the variable that key_variable names"
+        )
     return url
 
 

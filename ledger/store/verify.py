@@ -307,8 +307,10 @@ def _pairs(references: str) -> Any:
     return json.loads(references)
 
 
-def _shows(detail: str, body: bytes) -> bool:
+def _shows(detail: str | None, body: bytes) -> bool:
     """Whether a detail as it is shown is what was hashed."""
+    if detail is None:
+        return False
     try:
         shown, hashed = json.loads(detail), json.loads(body)
         return bool(shown == hashed or shown == clean_json(hashed))

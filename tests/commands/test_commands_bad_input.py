@@ -249,7 +249,7 @@ def test_a_file_that_is_no_database_is_left_alone(runward: CommandLine, tmp_path
         ("concurrency = \n", "cannot be read"),
         ("deadline = 'soon'\n", "soon"),
         ("restart = 'always'\n", "always"),
-        ("[profiles.a]\nbase_url = 'https://hunter2@h/v1'\n", "name the variable of a key"),
+        ("[profiles.a]\nbase_url = 'https://hunter2@h/v1'\n", "user name or a password"),
     ],
 )
 def test_a_bad_configuration_is_named(runward: CommandLine, text: str, reason: str) -> None:
@@ -261,19 +261,6 @@ def test_a_bad_configuration_is_named(runward: CommandLine, text: str, reason: s
     assert said.code in (2, 4)
     assert_clear(said)
     assert reason in said.err
-    assert "hunter2" not in said.err
-
-
-def test_an_address_with_a_password_is_refused(
-    runward: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would stand in the ledger, and in every export of it."""
-    monkeypatch.setenv("OPENAI_BASE_URL", "https://u:hunter2@h/v1")
-
-    said = runward("list")
-
-    assert_clear(said)
-    assert (4, True) == (said.code, "name the variable of a key" in said.err)
     assert "hunter2" not in said.err
 
 
