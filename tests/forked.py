@@ -3,19 +3,30 @@ be signalled, killed and waited for like any other, and starts in a twentieth of
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import runpy
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from subprocess import TimeoutExpired
 
-from forking import HEAVY
+import pytest
 
+HERE = Path(__file__).parent
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(list(HEAVY))
+FORKSERVER.set_forkserver_preload(["warmed"])
+
+
+@functools.cache
+def _serve() -> None:
+    """Start what forks, where it finds what to import: Python 3.11 tells it no path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(HERE), str(HERE.parent))))
+        ensure_running()
 
 
 class Forked:
@@ -29,6 +40,7 @@ class Forked:
         environment: Mapping[str, str],
         folder: Path,
     ) -> None:
+        _serve()
         log.touch(0o600)
         given = (module, list(arguments), str(log), dict(environment), str(folder))
         self.process = FORKSERVER.Process(target=_become, args=given)

@@ -10,8 +10,6 @@ import signal
 import socket
 import sys
 
-HEAVY = ("openai", "sqlmodel", "ledger.commands.app", "ledger.service.ledger", "ledger.providers")
-
 
 def call(path: str, arguments: list[str]) -> int:
     """Have one command carried out here, with this process's files, folder and environment."""
@@ -27,8 +25,7 @@ def call(path: str, arguments: list[str]) -> int:
 
 def serve(path: str) -> None:
     """Fork for each who asks, until a SIGTERM."""
-    for name in HEAVY:
-        __import__(name)
+    __import__("warmed")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         with socket.socket(socket.AF_UNIX) as listener:

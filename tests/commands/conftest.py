@@ -15,7 +15,7 @@ from ledger.simulator import Simulator
 
 @pytest.fixture(autouse=True, scope="session")
 def _built_once() -> Iterator[None]:
-    """Typer makes all commands anew for each call: 60 ms, which a process spends once."""
+    """Typer makes all commands anew for each call, in 60 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
         yield
