@@ -173,9 +173,11 @@ def test_webhooks_can_be_tried(shell: dict[str, str], tmp_path: Path) -> None:
 
 def program(script: str, shell: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script that has `runward` in the background: a program, not a function, because those
-    that a shell has in the background are not what it kills."""
+    that a shell has in the background are not what it kills; nor is one that is forked."""
     command = folder / "runward"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ledger "$@"\n')
+    served = f'case "$1" in sim|serve|up) exec "{sys.executable}" -m ledger "$@";; esac\n'
+    forked = f'exec "{sys.executable}" -IS "{FORKING}" call "$FORKING" "$@"\n'
+    command.write_text(f"#!/bin/sh\n{served}{forked}")
     command.chmod(0o700)
     path = f"{folder}:{shell['PATH']}"
     ended = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
