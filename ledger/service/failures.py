@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -46,7 +47,7 @@ class _Read:
     """What the store knows of a span."""
 
     span: Span
-    parts: Sequence[Part]
+    parts: Mapping[str, Sequence[Part]]
     now: Mapping[str, tuple[int, int]]
     before: Mapping[str, tuple[int, int]]
     seen: Mapping[str, tuple[Fingerprint, datetime]]
@@ -58,8 +59,9 @@ def _read(connection: Connection, span: Span) -> _Read:
         values = dict(row._mapping)
         first, _ = values.pop("first_seen_at"), values.pop("first_run")
         known[name] = (Fingerprint(**values), first)
-    parts = count_parts(connection, span)
-    for part in sorted(parts, key=lambda part: part.first_at):
+    parts: dict[str, list[Part]] = defaultdict(list)
+    for part in sorted(count_parts(connection, span), key=lambda part: part.first_at):
+        parts[part.fingerprint].append(part)
         # Of one that came with a file that did not say, no more is known than its id.
         known.setdefault(
             part.fingerprint, (Fingerprint(id=part.fingerprint, provider=""), part.first_at)
@@ -90,7 +92,7 @@ def failures_report(
 
 def _group(read: _Read, name: str, members: Sequence[Fingerprint]) -> dict[str, Any]:
     ids = sorted(member.id for member in members)
-    parts = [part for part in read.parts if part.fingerprint in ids]
+    parts = [part for one in ids for part in read.parts[one]]
     counted = [0] * read.span.parts
     for part in parts:
         counted[min(part.part, read.span.parts - 1)] += part.attempts

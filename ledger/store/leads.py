@@ -190,10 +190,10 @@ def hidden(where: Condition) -> Condition:
     return sa.func.coalesce(where, sa.false())
 
 
-def among_ids(dialect: str, column: sa.Column[Any], ids: Sequence[int]) -> Condition:
-    """That a run is one of these, bound as one parameter."""
+def among_ids(dialect: str, column: sa.Column[Any], ids: Sequence[int | str]) -> Condition:
+    """That a column is one of these, bound as one parameter."""
     if dialect == "sqlite":
         each = sa.func.json_each(listed(dialect, ids)).table_valued("value")
         return column.in_(sa.select(each.c.value))
-    numbers = sa.bindparam(None, list(ids), ARRAY(sa.BigInteger))
-    return column == sa.any_(sa.cast(numbers, ARRAY(sa.BigInteger)))
+    kind = ARRAY(column.type)
+    return column == sa.any_(sa.cast(sa.bindparam(None, list(ids), kind), kind))

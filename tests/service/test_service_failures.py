@@ -14,6 +14,7 @@ from ledger.clock import utcnow
 from ledger.core.failures import trend
 from ledger.core.policy import Policy, parse_restart
 from ledger.errors import InvalidInput, NotFound
+from ledger.store.failures import Span, compared, fingerprints, outcomes, runs_hit, samples
 from ledger.store.records import Written
 
 CODES = ("server_error", "rate_limit_exceeded")
@@ -90,6 +91,19 @@ def test_a_run_that_failed_in_two_ways_of_one_group_is_one_run(bench: Bench) -> 
 
     assert ("all", 2, 1) == (group["fingerprint"], group["attempts"], group["runs"])
     assert 1 == shown["runs"] == sum(shown["states"].values())
+
+
+def test_a_group_may_have_more_fingerprints_than_a_statement_has_parameters(bench: Bench) -> None:
+    """Messages that no mask makes one: as many as fit into a ledger."""
+    ending(bench, failed=True)
+    (known,) = bench.store.read(lambda c: list(fingerprints(c)))
+    names = [*(f"v1:{n:016x}" for n in range(300_000)), known]
+    span = Span(since=NOW, until=later(9_000))
+    with bench.store.reading() as connection:
+        assert 1 == runs_hit(connection, names, span)
+        assert {"failed": 1} == outcomes(connection, names, span)
+        assert 1 == len(samples(connection, names, span))
+        assert [True] == [hit for hit, _ in compared(connection, names, span)]
 
 
 def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:
