@@ -21,6 +21,7 @@ from ledger.store.failures import (
     outcomes,
     runs_hit,
     samples,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class _Read:
     now: Mapping[str, tuple[int, int]]
     before: Mapping[str, tuple[int, int]]
     seen: Mapping[str, tuple[Fingerprint, datetime]]
+    whole: bool
+    """Whether it knows all of the equal time before."""
 
 
 def _read(connection: Connection, span: Span) -> _Read:
@@ -67,7 +70,7 @@ def _read(connection: Connection, span: Span) -> _Read:
             part.fingerprint, (Fingerprint(id=part.fingerprint, provider=""), part.first_at)
         )
     now, before = count_in(connection, span), count_in(connection, span.before())
-    return _Read(span, parts, now, before, known)
+    return _Read(span, parts, now, before, known, whole(connection, span.before()))
 
 
 def failures_report(
@@ -85,6 +88,7 @@ def failures_report(
         "since": span.since.isoformat(),
         "until": span.until.isoformat(),
         "part_seconds": span.part_seconds,
+        "before_whole": read.whole,
         "attempts": sum(attempts for attempts, _ in read.now.values()),
         "groups": sorted(rows, key=lambda row: (-row["attempts"], row["fingerprint"])),
     }
@@ -106,7 +110,7 @@ def _group(read: _Read, name: str, members: Sequence[Fingerprint]) -> dict[str, 
         "attempts": attempts,
         "runs": sum(read.now[one][1] for one in ids),
         "before": before,
-        "trend": trend(attempts, before, new=first_seen >= read.span.since),
+        "trend": trend(attempts, before, new=first_seen >= read.span.since, whole=read.whole),
         "first_at": min(part.first_at for part in parts).isoformat(),
         "last_at": max(part.last_at for part in parts).isoformat(),
         "first_seen_at": first_seen.isoformat(),

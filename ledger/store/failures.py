@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from ledger.store.facts import ATTEMPT, RUN
 from ledger.store.leads import among_ids
 from ledger.store.queries import ACCOUNT
+from ledger.store.report import LOOKBACK
 from ledger.store.rows import table_of
-from ledger.store.tables import FingerprintRow
+from ledger.store.tables import FingerprintRow, TombstoneRow
 
-FINGERPRINT: Final = table_of(FingerprintRow)
+FINGERPRINT, TOMBSTONE = table_of(FingerprintRow), table_of(TombstoneRow)
 SAMPLES: Final = 20
 COMPARED_MAX: Final = 50_000
 
@@ -91,6 +92,25 @@ def _hit(
 ) -> tuple[sa.ColumnElement[bool], ...]:
     """That an attempt failed in one of these ways: a group may have tens of thousands."""
     return among_ids(connection.dialect.name, ATTEMPT.c.fingerprint, names), *_within(span)
+
+
+def whole(connection: sa.Connection, span: Span) -> bool:
+    """Whether all attempts that failed in a span are here: it is not from before the first run,
+    and no run that may have had one of them was pruned."""
+    firsts = [
+        connection.execute(sa.select(sa.func.min(table.c.created_at))).scalar()
+        for table in (RUN, TOMBSTONE)
+    ]
+    if all(first is None or first > span.since for first in firsts):
+        return False
+    made, ended = TOMBSTONE.c.created_at, TOMBSTONE.c.finished_at
+    gone = sa.select(TOMBSTONE.c.run_id).where(
+        made >= span.since - LOOKBACK,
+        made < span.until,
+        ended >= span.since,
+        sa.or_(TOMBSTONE.c.fingerprint.is_not(None), TOMBSTONE.c.attempts > 1),
+    )
+    return connection.execute(gone.limit(1)).first() is None
 
 
 def _within(span: Span) -> tuple[sa.ColumnElement[bool], ...]:
