@@ -27,7 +27,7 @@ from ledger.store.store import Store
 RUNS = 600
 STATES = ("completed", "failed", "expired", "in_progress")
 MODELS = ("gpt-5", "gpt-5-mini", "gpt-5%", "o4", None)
-MESSAGES = ("The Server burned down 7", "too many requests", None)
+MESSAGES = ("The Server burned down 7", "too many requests: überlast", None)
 QUERIES = (
     "",
     "status:failed",
@@ -78,6 +78,7 @@ QUERIES = (
     '"SERVER BURNED"',
     "-burned",
     "masked",
+    "ÜBERLAST",
     "100%",
     "status:failed model:gpt-5* tag.team:search since:8m",
     "status:failed error_code:rate_limit* -tag.team:search dur:>10s attempts:>=1",
