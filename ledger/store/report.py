@@ -56,6 +56,13 @@ EVENTS_MAX: Final = 5_000
 R = TypeVar("R")
 
 
+def passed(span: Span, as_of: datetime) -> sa.ColumnElement[bool]:
+    """That a minute of limits had passed by the span's end, and had been written by `as_of`."""
+    since = span.since.replace(second=0, microsecond=0)
+    last = min(span.until, as_of - WRITTEN_AFTER) - timedelta(minutes=1)
+    return sa.and_(MINUTES.c.minute >= since, MINUTES.c.minute <= last)
+
+
 class Reader:
     """Reads the rows that belong to the runs of one window."""
 
@@ -104,13 +111,9 @@ class Reader:
         return {(run_id, n): error_type(bytes(body)) for run_id, n, body in rows}
 
     def minutes(self, span: Span, as_of: datetime) -> list[material.MinuteRow]:
-        """What was seen of limits, minute by minute: of minutes that had passed by the end, and
-        whose counts had been written by `as_of`."""
-        since = span.since.replace(second=0, microsecond=0)
-        last = min(span.until, as_of - WRITTEN_AFTER) - timedelta(minutes=1)
-        within = (MINUTES.c.minute >= since, MINUTES.c.minute <= last)
+        """What was seen of limits, minute by minute."""
         order = (MINUTES.c.minute, MINUTES.c.account_id)
-        return self.within(material.MinuteRow, MINUTES, *within, order=order)
+        return self.within(material.MinuteRow, MINUTES, passed(span, as_of), order=order)
 
     def before(self, name: str, span: Span) -> Before:
         """What is read of a window to compare with."""

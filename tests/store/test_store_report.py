@@ -15,6 +15,7 @@ from test_store_plans import plans
 from ledger.core.alphabet import LifeEventKind, State
 from ledger.core.postmortem.material import Material, Span
 from ledger.core.postmortem.numbers import numbers
+from ledger.core.postmortem.surroundings import storms
 from ledger.core.query import parse_query
 from ledger.service.cost import cost_report
 from ledger.store import incidents, report
@@ -254,6 +255,22 @@ def test_of_too_many_events_of_lives_the_newest_are_read(
         for second in range(5):
             note(connection, LifeEventKind.died, at=later(second), life="one")
 
-    found = bench.store.read(lambda c: incidents.around(c, SPAN))
+    found = bench.store.read(lambda c: incidents.around(c, SPAN, later(7_200)))
 
     assert [later(2), later(3), later(4)] == [event.at for event in found["events"]]
+
+
+def test_a_storm_is_told_alike_by_incidents_and_by_a_report(bench: Bench) -> None:
+    """With the calm minutes between its 429s, and without those that not all have written."""
+    counted = {0: (5, 5), 1: (300, 0), 2: (7, 7), 3: (40, 0), 30: (9, 9), 58: (20, 20)}
+    seen: dict[str, Any] = {"account_id": bench.account, "limit_seen": None, "lowest_left": None}
+    with bench.store.engine.execution_options(write=True).begin() as connection:
+        for n, (calls, refused) in counted.items():
+            row = MinuteRow(minute=later(60 * n), calls=calls, refused=refused, **seen)
+            add_minutes(connection, [row])
+    given: dict[str, Any] = {"query": "", "schema": "0001", "before": BEFORE}
+    for as_of in (later(3_600), later(7_200)):
+        made = bench.store.read(lambda c, at=as_of: read_window(c, SPAN, at, (), **given))
+        around = bench.store.read(lambda c, at=as_of: incidents.around(c, SPAN, at))
+        assert storms(made.minutes) == storms(around["minutes"])
+        assert [20] * (as_of > later(3_600)) == [one.calls for one in storms(made.minutes)]
