@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from ledger.core.alphabet import EventKind
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.material import DeliveryRow, RemoteRow, Span
+from ledger.core.postmortem.queries import ended, listing, shown
 from ledger.core.statistics import quantile
 
 OBJECT: Final = "object"
@@ -97,8 +98,9 @@ def _looks(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | N
     return min(seconds, 0.0), seconds, LOOKS
 
 
-def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
-    """The lags of all verdicts of the window, by source and by how they were noticed."""
+def detection(cases: Iterable[Case], span: Span, query: str = "") -> dict[str, Any]:
+    """The lags of all verdicts of the window, by source and by how they were noticed. `query` is
+    the report's own."""
     listed = [case for case in cases if span.holds(case.ended_at)]
     found = [(case, lag_of(case)) for case in listed]
     lags = [lag for _, lag in found if lag is not None]
@@ -111,6 +113,7 @@ def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
     own = Counter(_own(case) for case, lag in found if lag is None)
     return {
         "verdicts": len(listed),
+        "query": listing(query, ended(span)),
         "with_lag": len(lags),
         "without": dict(sorted(own.items())),
         "all": _figures(lags),
@@ -118,6 +121,7 @@ def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
         "by_way": {way: _figures(by_way[way]) for way in sorted(by_way)},
         "negative": len(negative),
         "negative_runs": negative[:20],
+        "negative_query": shown(negative),
         "latest": [_late(lag) for lag in sorted(lags, key=lambda one: (-one.high, one.run_id))[:5]],
     }
 
@@ -137,6 +141,7 @@ def _late(lag: Lag) -> dict[str, Any]:
         "source": lag.source,
         "noticed_by": lag.noticed_by,
         "noticed_at": lag.noticed_at.isoformat(),
+        "query": shown([lag.run_id]),
     }
 
 
