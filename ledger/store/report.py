@@ -96,6 +96,16 @@ class Reader:
 
         return self._columns.read(kind, _named(kind, table), make)
 
+    def seen(self, as_of: datetime) -> list[material.SeenRow]:
+        """What was seen up to `as_of` of the objects that went on after it."""
+        later = sa.exists().where(
+            REMOTE.c.run_id == EVENT.c.run_id,
+            REMOTE.c.n == EVENT.c.remote,
+            REMOTE.c.observed_at > as_of,
+        )
+        told = (EVENT.c.remote_status.is_not(None), EVENT.c.recorded_at <= as_of)
+        return self.rows(material.SeenRow, EVENT, *told, later)
+
     def tool_errors(self) -> dict[tuple[int, int], str]:
         """The sort of error that tool calls gave to the model, where it can be read."""
         output = sa.and_(PAYLOAD.c.run_id == CALL.c.run_id, PAYLOAD.c.n == CALL.c.output)
@@ -182,6 +192,8 @@ def read_window(
         before=[reader.before(name, past) for name, past in before],
         pruned=_pruned(connection, span),
     )
+    if any(one.observed_at is not None and one.observed_at > as_of for one in found.remotes):
+        found.seen = reader.seen(as_of)
     _surroundings(reader, found)
     found.fingerprints = _fingerprints(connection, found)
     return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support import NOW, Bench, later
+from support import NOW, Bench, later, response, seen
 from test_store_costs import PRICES, completed, restarted, saw, usage
 from test_store_plans import plans
 
-from ledger.core.alphabet import LifeEventKind, State
+from ledger.core.alphabet import LifeEventKind, Source, State
+from ledger.core.outcome import Observed
+from ledger.core.postmortem.cases import cases_of
 from ledger.core.postmortem.material import Material, Span
 from ledger.core.postmortem.numbers import numbers
 from ledger.core.postmortem.surroundings import storms
@@ -274,3 +277,31 @@ def test_a_storm_is_told_alike_by_incidents_and_by_a_report(bench: Bench) -> Non
         around = bench.store.read(lambda c, at=as_of: incidents.around(c, SPAN, at))
         assert storms(made.minutes) == storms(around["minutes"])
         assert [20] * (as_of > later(3_600)) == [one.calls for one in storms(made.minutes)]
+
+
+def named(body: bytes, request_id: str) -> Observed:
+    """An outcome with the id of the call that saw it."""
+    outcome = seen(body)
+    return replace(outcome, observation=replace(outcome.observation, request_id=request_id))
+
+
+def test_an_earlier_report_knows_no_later_look_at_an_object(bench: Bench) -> None:
+    """Its ids and its status are those of then: the same report, whenever it is made."""
+    bench.now = later(0)
+    facts = bench.sending(model="gpt-a")
+    bench.now = later(10)
+    facts = bench.take(facts, named(response("queued"), "req_1"), source=Source.create)
+    bench.now = later(100)
+    given: dict[str, Any] = {"query": "", "schema": "0001", "before": ()}
+
+    def then() -> Any:
+        made = bench.store.read(lambda c: read_window(c, SPAN, later(100), (), **given))
+        (case,) = cases_of(made)
+        return case.remotes
+
+    before = then()
+    bench.now = later(200)
+    bench.take(facts, named(response("failed"), "req_2"))
+
+    assert ("queued", "req_1") == (before[0].observed_status, before[0].request_id)
+    assert before == then()

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from ledger.core.alphabet import EventKind
-from ledger.core.postmortem.cases import Case
+from ledger.core.postmortem.cases import OBJECT_ENDS, Case
 from ledger.core.postmortem.material import DeliveryRow, RemoteRow, Span
 from ledger.core.postmortem.queries import ended, listing, shown
 from ledger.core.statistics import quantile
@@ -23,7 +23,6 @@ WEBHOOK: Final = "webhook"
 LOOKS: Final = "looks"
 SOURCES: Final = (OBJECT, WEBHOOK, LOOKS)
 RESOLUTION_SECONDS: Final = 1.0
-ENDS: Final = frozenset({"completed", "failed", "incomplete", "expired", "cancelled"})
 
 
 class Lag(NamedTuple):
@@ -51,7 +50,7 @@ def lag_of(case: Case) -> Lag | None:
     if event is None or event.kind == EventKind.ended:
         # The ledger's own verdict: what upstream said later is no end that was noticed late.
         return None
-    if remote is None or remote.observed_status not in ENDS:
+    if remote is None or remote.observed_status not in OBJECT_ENDS:
         return None
     # Some results take a further call: what was noticed is the end, not the result.
     noticed = min(remote.observed_at or attempt.ended_at, attempt.ended_at)
@@ -82,7 +81,7 @@ def _webhook(
         for one in deliveries
         if one.object_id == remote.remote_id
         and one.created_at is not None
-        and one.type.rpartition(".")[2] in ENDS
+        and one.type.rpartition(".")[2] in OBJECT_ENDS
     ]
     if not ends:
         return None
