@@ -10,6 +10,7 @@ import typer
 from ledger.commands.inspecting import OneRun, Out
 from ledger.commands.opening import opened
 from ledger.commands.output import Format, print_one, print_rows
+from ledger.commands.plain_text import harmless
 
 LINE_MAX = 400
 SAME = {True: "the same", False: "", None: "not known, erased"}
@@ -36,7 +37,7 @@ def diff(one: OneRun, other: OneRun, form: Out = Format.table) -> None:
     print_rows(rows, form=form, columns=("what", *dict.fromkeys(names)))
     print()
     for line in differences(found):
-        print(line[:LINE_MAX])
+        print(harmless(line[:LINE_MAX]))
 
 
 def differences(found: dict[str, Any]) -> list[str]:
