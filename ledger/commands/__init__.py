@@ -62,9 +62,11 @@ def _terminated(ended: list[int], number: int, frame: FrameType | None) -> None:
 
 def fail(error: RunwardError) -> None:
     """Print what, why and what to do on stderr, and exit with the error's code."""
-    print(f"runward: {error.message}", file=sys.stderr)
+    from ledger.commands.plain_text import harmless
+
+    print(harmless(f"runward: {error.message}"), file=sys.stderr)
     if error.hint:
-        print(f"  try: {error.hint}", file=sys.stderr)
+        print(harmless(f"  try: {error.hint}"), file=sys.stderr)
     sys.exit(error.exit_code)
 
 

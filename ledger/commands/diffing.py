@@ -10,8 +10,10 @@ import typer
 from ledger.commands.inspecting import OneRun, Out
 from ledger.commands.opening import opened
 from ledger.commands.output import Format, print_one, print_rows
+from ledger.commands.plain_text import harmless
 
 LINE_MAX = 400
+SAME = {True: "the same", False: "", None: "not known, erased"}
 
 
 def register(app: typer.Typer) -> None:
@@ -35,19 +37,19 @@ def diff(one: OneRun, other: OneRun, form: Out = Format.table) -> None:
     print_rows(rows, form=form, columns=("what", *dict.fromkeys(names)))
     print()
     for line in differences(found):
-        print(line[:LINE_MAX])
+        print(harmless(line[:LINE_MAX]))
 
 
 def differences(found: dict[str, Any]) -> list[str]:
     """The request, the calls and the parting, in words."""
-    said = {True: " the same", False: "", None: " not known, erased"}
-    lines = [f"request:{said[found['same_request']]}"]
+    lines = [f"request: {SAME[found['same_request']]}".rstrip()]
     for change in found["request"]:
         value = json.dumps(change["value"], ensure_ascii=False) if "value" in change else ""
         lines.append(f"    {change['op']} {change['path']} {value}")
     for number, pair in enumerate(found["tools"], start=1):
         told = " | ".join(_call(call) for call in pair["calls"])
-        lines.append(f"call {number}: {'the same' if pair['same'] else told}")
+        lines.append(f"call {number}: {SAME[pair['same']] or told}")
+    lines.append(f"output: {SAME[found['same_output']] or 'another'}")
     parting = found["first_divergence"]
     if parting is None:
         return [*lines, "histories: the same, step by step"]

@@ -8,6 +8,7 @@ import typer
 
 from ledger.commands.opening import opened
 from ledger.commands.output import Format, print_json, print_one, print_rows, say
+from ledger.commands.plain_text import harmless
 
 app = typer.Typer(help="Failures grouped by fingerprint.", no_args_is_help=True)
 COLUMNS = (
@@ -54,10 +55,11 @@ def show_error(
     rows, standing = found.pop("samples"), found.pop("over_represented")
     print_one(found, form=form)
     for one in standing:
-        print(
+        told = (
             f"more often with {one['attribute']} {one['value']}: {one['hit']} of {one['runs']} "
             f"runs, {one['other_hit']} of {one['other_runs']} others"
         )
+        print(harmless(told))
     print_rows(rows, form=form, columns=SAMPLE_COLUMNS)
 
 

@@ -12,6 +12,7 @@ import typer
 from ledger.clock import utcnow
 from ledger.commands.opening import named_runs, opened
 from ledger.commands.output import Format, print_json, print_one, print_rows, say
+from ledger.commands.plain_text import harmless
 from ledger.errors import InvalidInput
 from ledger.service.rendering.drawing import draw
 
@@ -157,7 +158,7 @@ def _show_table(run: dict[str, Any]) -> None:
             print_rows(run[name], form=Format.table, columns=columns)
     lines = draw(run, utcnow(), shutil.get_terminal_size((100, 24)).columns)
     if lines:
-        print("\ntimeline", *lines, sep="\n")
+        print("\ntimeline", *map(harmless, lines), sep="\n")
 
 
 def _next_lines(following: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +209,8 @@ def _print_lines(events: Iterable[dict[str, Any]]) -> None:
     for event in events:
         moved = f"{event['from']} -> {event['to']}" if event["to"] else ""
         parts = (event["recorded_at"], event["kind"], moved, event["error_code"] or "")
-        print("  ".join(part for part in parts if part), flush=True)
+        print(harmless("  ".join(part for part in parts if part)), flush=True)
         for change in event.get("diff") or ():
             value = json.dumps(change["value"], ensure_ascii=False) if "value" in change else ""
-            print(f"    {change['op']} {change['path']} {value}"[:400].rstrip(), flush=True)
+            line = f"    {change['op']} {change['path']} {value}"[:400].rstrip()
+            print(harmless(line), flush=True)

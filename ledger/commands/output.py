@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ledger.commands.plain_text import harmless
 from ledger.errors import InvalidInput
 
 
@@ -129,7 +130,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     for column in columns:
         table.add_column(column, no_wrap=not terminal, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+        table.add_row(*(Text(harmless(_cell(row.get(column)))) for column in columns))
     width = None if terminal else 100_000
     console = Console(width=width, no_color=not terminal or "NO_COLOR" in os.environ)
     if terminal:

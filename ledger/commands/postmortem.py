@@ -45,14 +45,21 @@ def postmortem(
     output: Annotated[Path | None, typer.Option(help="A file instead of stdout.")] = None,
     baseline: Annotated[Baseline, typer.Option(help="What to judge by.")] = Baseline.previous,
     redact: Annotated[bool, typer.Option("--redact", help="Hashes instead of names.")] = False,
+    support: Annotated[
+        Path | None,
+        typer.Option(help="Also write the ids of failed attempts for upstream's support, as CSV."),
+    ] = None,
     run: Annotated[str | None, typer.Option(metavar="RUN", help="One run instead.")] = None,
 ) -> None:
     """An incident report, made of the ledger's numbers alone; the same each time it is made."""
     from ledger.errors import InvalidInput
     from ledger.service.rendering import render
+    from ledger.service.rendering.support import support_csv
 
-    if run is not None and (since or until or query):
-        raise InvalidInput("--run reports on one run: leave --since, --until and --query out")
+    if run is not None and (since or until or query or support):
+        raise InvalidInput(
+            "--run reports on one run: leave --since, --until, --query and --support out"
+        )
     if run is None and since is None:
         raise InvalidInput("--since or --run is missing", hint="runward postmortem --since 8h")
     with opened() as ledger:
@@ -68,3 +75,5 @@ def postmortem(
                 redact=redact,
             )
     write_text(render(found, form), output)
+    if support is not None:
+        write_text(support_csv(found), support)

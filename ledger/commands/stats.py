@@ -32,7 +32,13 @@ def stats(
         str | None,
         typer.Option(help="status, model, provider, profile, kind, error_code or tag:NAME."),
     ] = None,
-    bucket: Annotated[str | None, typer.Option(help="Also by time: 5m, 1h, 1d.")] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option(
+            help="Also by time: 5m, 1h, 1d, 1w. They begin on whole hours and days of UTC, weeks "
+            "on Mondays, wherever --since is: the first may hold only a part."
+        ),
+    ] = None,
     as_of: AsOf = None,
     chart: Annotated[
         Path | None, typer.Option(help="Also draw the outcomes, as SVG into this file.")

@@ -58,10 +58,16 @@ def together(
     return found
 
 
-def trend(now: int, before: int, *, new: bool) -> str:
-    """Where it tends, against the equal time before: new, rising, falling or steady."""
+def trend(now: int, before: int, *, new: bool, whole: bool = True) -> str:
+    """Where it tends, against the equal time before: new, rising, falling or steady.
+
+    Where the ledger does not know the whole of that time, there were at least `before`: it may be
+    falling all the same, and else is unknown.
+    """
     if new:
         return "new"
-    if now >= 2 * before and now - before >= MORE_LEAST:
-        return "rising"
-    return "falling" if before >= 2 * now and before - now >= MORE_LEAST else "steady"
+    if before >= 2 * now and before - now >= MORE_LEAST:
+        return "falling"
+    if not whole:
+        return "unknown"
+    return "rising" if now >= 2 * before and now - before >= MORE_LEAST else "steady"

@@ -11,6 +11,7 @@ from ledger.core.lifecycle import FINAL
 from ledger.core.model import Attempt, Run
 from ledger.core.query import WORDS, Term
 from ledger.core.record import evolve, record
+from ledger.core.words import said
 from ledger.errors import InvalidInput
 
 
@@ -118,8 +119,8 @@ def _was(past: Past, term: Term, words: Mapping[str, frozenset[str]]) -> bool:
             return before if term.name == "finished_until" else not before
         case "words":
             word = term.values[0]
-            said = word.lower() in (past.error_message or "").lower()
-            return said or past.fingerprint in words.get(word, frozenset())
+            found = said(word, past.error_message or "")
+            return found or past.fingerprint in words.get(word, frozenset())
     text = {
         "status": past.state,
         "error_code": past.error_code,

@@ -13,7 +13,7 @@ from ledger.core.record import record
 
 PERCENTILES: Final = (50, 95, 99)
 MEASURES: Final = ("queue", "run", "tool", "detection")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MONDAY: Final = datetime(1970, 1, 5, tzinfo=UTC)
 
 
 @record
@@ -80,8 +80,9 @@ def percentiles(values: array[float]) -> dict[str, float | int | None]:
 
 
 def bucket_of(moment: datetime, seconds: float) -> datetime:
-    """When the bucket begins that a moment falls into; buckets are aligned to 1970."""
-    return _EPOCH + timedelta(seconds=(moment - _EPOCH).total_seconds() // seconds * seconds)
+    """When the bucket begins that a moment falls into: on whole hours and days of UTC, weeks on
+    Mondays, since buckets are counted from one."""
+    return _MONDAY + timedelta(seconds=(moment - _MONDAY).total_seconds() // seconds * seconds)
 
 
 def _between(begin: datetime | None, end: datetime | None) -> float | None:

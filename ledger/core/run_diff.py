@@ -10,6 +10,7 @@ from typing import Any, Final
 import jsonpatch
 
 OUTCOME: Final = ("status", "error_code", "error_origin", "fingerprint", "attempts", "calls")
+CALL: Final = ("tool", "arguments", "output", "state", "is_error")
 STEPS_MAX: Final = 10_000
 QUIET: Final = frozenset({"looked", "notified", "noted", "trouble", "attention", "settled"})
 """Kinds of events that come as chance has it: they are no parting of ways."""
@@ -30,6 +31,8 @@ def diff_runs(
     histories part, None where they do not. Times are in seconds."""
     requests = (one["request"], other["request"])
     known = None not in requests
+    outputs = [one["output_text"], other["output_text"]]
+    told = all(_told(run) for run in (one, other))
     return {
         "runs": [{"id": run["id"], "key": run["key"]} for run in (one, other)],
         # What was erased is neither the same nor another.
@@ -39,11 +42,15 @@ def diff_runs(
         "timing": _timing(one, other),
         "tools": _tools(one, other),
         "usage": _usage(one, other),
-        "output": [one["output_text"], other["output_text"]]
-        if one["output_text"] != other["output_text"]
-        else None,
+        "same_output": outputs[0] == outputs[1] if told else None,
+        "output": outputs if outputs[0] != outputs[1] else None,
         "first_divergence": _divergence(*events),
     }
+
+
+def _told(run: Mapping[str, Any]) -> bool:
+    """Whether what a run gave is still there, or never was: no text is left of an erased one."""
+    return run["request"] is not None or run["result"] is not None
 
 
 def _timing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[float | None]]:
@@ -73,16 +80,32 @@ def _tool_seconds(run: Mapping[str, Any]) -> float | None:
 
 
 def _tools(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The calls of both in order, beside each other."""
+    """The calls of both in order, beside each other; `same` None where that is not known."""
     rows = []
     for a, b in zip_longest(one["tool_calls"], other["tool_calls"]):
         sides = [None if call is None else _call(call) for call in (a, b)]
-        rows.append({"same": sides[0] == sides[1], "calls": sides})
+        rows.append({"same": _same(a, b), "calls": sides})
     return rows
 
 
+def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool | None:
+    """Whether two calls are alike; None where only what was erased could tell."""
+    if one is None or other is None:
+        return False
+    hidden = [name for call in (one, other) for name in _erased(call)]
+    if any(one[name] != other[name] for name in CALL if name not in hidden):
+        return False
+    return None if hidden else True
+
+
+def _erased(call: Mapping[str, Any]) -> list[str]:
+    """What is not there any more: each call has arguments, and one that ended an output."""
+    there = {"arguments": True, "output": call["finished_at"] is not None}
+    return [name for name, had in there.items() if had and call[name] is None]
+
+
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: call[name] for name in ("tool", "arguments", "output", "state", "is_error")}
+    return {name: call[name] for name in CALL}
 
 
 def _usage(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[Any]]:

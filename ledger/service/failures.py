@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ from ledger.store.failures import (
     outcomes,
     runs_hit,
     samples,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -46,10 +48,12 @@ class _Read:
     """What the store knows of a span."""
 
     span: Span
-    parts: Sequence[Part]
+    parts: Mapping[str, Sequence[Part]]
     now: Mapping[str, tuple[int, int]]
     before: Mapping[str, tuple[int, int]]
     seen: Mapping[str, tuple[Fingerprint, datetime]]
+    whole: bool
+    """Whether it knows all of the equal time before."""
 
 
 def _read(connection: Connection, span: Span) -> _Read:
@@ -58,14 +62,15 @@ def _read(connection: Connection, span: Span) -> _Read:
         values = dict(row._mapping)
         first, _ = values.pop("first_seen_at"), values.pop("first_run")
         known[name] = (Fingerprint(**values), first)
-    parts = count_parts(connection, span)
-    for part in sorted(parts, key=lambda part: part.first_at):
+    parts: dict[str, list[Part]] = defaultdict(list)
+    for part in sorted(count_parts(connection, span), key=lambda part: part.first_at):
+        parts[part.fingerprint].append(part)
         # Of one that came with a file that did not say, no more is known than its id.
         known.setdefault(
             part.fingerprint, (Fingerprint(id=part.fingerprint, provider=""), part.first_at)
         )
     now, before = count_in(connection, span), count_in(connection, span.before())
-    return _Read(span, parts, now, before, known)
+    return _Read(span, parts, now, before, known, whole(connection, span.before()))
 
 
 def failures_report(
@@ -83,6 +88,7 @@ def failures_report(
         "since": span.since.isoformat(),
         "until": span.until.isoformat(),
         "part_seconds": span.part_seconds,
+        "before_whole": read.whole,
         "attempts": sum(attempts for attempts, _ in read.now.values()),
         "groups": sorted(rows, key=lambda row: (-row["attempts"], row["fingerprint"])),
     }
@@ -90,7 +96,7 @@ def failures_report(
 
 def _group(read: _Read, name: str, members: Sequence[Fingerprint]) -> dict[str, Any]:
     ids = sorted(member.id for member in members)
-    parts = [part for part in read.parts if part.fingerprint in ids]
+    parts = [part for one in ids for part in read.parts[one]]
     counted = [0] * read.span.parts
     for part in parts:
         counted[min(part.part, read.span.parts - 1)] += part.attempts
@@ -104,7 +110,7 @@ def _group(read: _Read, name: str, members: Sequence[Fingerprint]) -> dict[str, 
         "attempts": attempts,
         "runs": sum(read.now[one][1] for one in ids),
         "before": before,
-        "trend": trend(attempts, before, new=first_seen >= read.span.since),
+        "trend": trend(attempts, before, new=first_seen >= read.span.since, whole=read.whole),
         "first_at": min(part.first_at for part in parts).isoformat(),
         "last_at": max(part.last_at for part in parts).isoformat(),
         "first_seen_at": first_seen.isoformat(),

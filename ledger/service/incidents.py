@@ -37,7 +37,7 @@ def incidents(
     now = utcnow()
     end = now if until is None else moment(until, now)
     span = judge_span(moment(since, end), end, now)
-    found = ledger.store.read(lambda c: _found(c, span))
+    found = ledger.store.read(lambda c: _found(c, span, now))
     ordered = sorted(found, key=lambda one: (one.start, one.id), reverse=True)
     return [one.view(span.until) for one in ordered]
 
@@ -57,7 +57,7 @@ def incident(
     raise NotFound(f"there is no incident {name!r} in this time", hint=hint)
 
 
-def _found(connection: Connection, span: Span) -> list[Incident]:
+def _found(connection: Connection, span: Span, now: datetime) -> list[Incident]:
     began = ledger_since(connection)
     span = Span(since=min(max(span.since, began), span.until), until=span.until)
     past = Span(since=span.since - timedelta(days=DAYS_BEFORE), until=span.until)
@@ -68,6 +68,6 @@ def _found(connection: Connection, span: Span) -> list[Incident]:
     sent, late = late_starts(connection, recent, LATE_SECONDS)
     return [
         *by_failures(span, failed, ended),
-        *by_rules(span, **around(connection, span)),
+        *by_rules(span, **around(connection, span, now)),
         *by_waiting(sent, late),
     ]

@@ -10,11 +10,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ledger.store.facts import ATTEMPT, RUN
+from ledger.store.leads import among_ids
 from ledger.store.queries import ACCOUNT
+from ledger.store.report import LOOKBACK
 from ledger.store.rows import table_of
-from ledger.store.tables import FingerprintRow
+from ledger.store.tables import FingerprintRow, TombstoneRow
 
-FINGERPRINT: Final = table_of(FingerprintRow)
+FINGERPRINT, TOMBSTONE = table_of(FingerprintRow), table_of(TombstoneRow)
 SAMPLES: Final = 20
 COMPARED_MAX: Final = 50_000
 
@@ -82,8 +84,33 @@ def count_in(connection: sa.Connection, span: Span) -> dict[str, tuple[int, int]
 def runs_hit(connection: sa.Connection, names: Sequence[str], span: Span) -> int:
     """Runs of which an attempt failed in one of these ways: each once."""
     statement = sa.select(sa.func.count(sa.distinct(ATTEMPT.c.run_id)))
-    where = (ATTEMPT.c.fingerprint.in_(names), *_within(span))
-    return int(connection.execute(statement.where(*where)).scalar_one())
+    return int(connection.execute(statement.where(*_hit(connection, names, span))).scalar_one())
+
+
+def _hit(
+    connection: sa.Connection, names: Sequence[str], span: Span
+) -> tuple[sa.ColumnElement[bool], ...]:
+    """That an attempt failed in one of these ways: a group may have tens of thousands."""
+    return among_ids(connection.dialect.name, ATTEMPT.c.fingerprint, names), *_within(span)
+
+
+def whole(connection: sa.Connection, span: Span) -> bool:
+    """Whether all attempts that failed in a span are here: it is not from before the first run,
+    and no run that may have had one of them was pruned."""
+    firsts = [
+        connection.execute(sa.select(sa.func.min(table.c.created_at))).scalar()
+        for table in (RUN, TOMBSTONE)
+    ]
+    if all(first is None or first > span.since for first in firsts):
+        return False
+    made, ended = TOMBSTONE.c.created_at, TOMBSTONE.c.finished_at
+    gone = sa.select(TOMBSTONE.c.run_id).where(
+        made >= span.since - LOOKBACK,
+        made < span.until,
+        ended >= span.since,
+        sa.or_(TOMBSTONE.c.fingerprint.is_not(None), TOMBSTONE.c.attempts > 1),
+    )
+    return connection.execute(gone.limit(1)).first() is None
 
 
 def _within(span: Span) -> tuple[sa.ColumnElement[bool], ...]:
@@ -120,7 +147,7 @@ def samples(connection: sa.Connection, names: list[str], span: Span) -> list[Any
             RUN.c.state,
         )
         .join(RUN, RUN.c.id == ATTEMPT.c.run_id)
-        .where(ATTEMPT.c.fingerprint.in_(names), *_within(span))
+        .where(*_hit(connection, names, span))
         .order_by(ATTEMPT.c.ended_at.desc(), ATTEMPT.c.run_id.desc())
         .limit(SAMPLES)
     )
@@ -129,7 +156,7 @@ def samples(connection: sa.Connection, names: list[str], span: Span) -> list[Any
 
 def outcomes(connection: sa.Connection, names: list[str], span: Span) -> dict[str, int]:
     """How the runs that were hit stand now, counted by state."""
-    hit = sa.select(ATTEMPT.c.run_id).where(ATTEMPT.c.fingerprint.in_(names), *_within(span))
+    hit = sa.select(ATTEMPT.c.run_id).where(*_hit(connection, names, span))
     statement = (
         sa.select(RUN.c.state, sa.func.count())
         .where(RUN.c.id.in_(hit))
@@ -142,7 +169,7 @@ def outcomes(connection: sa.Connection, names: list[str], span: Span) -> dict[st
 def compared(connection: sa.Connection, names: list[str], span: Span) -> list[tuple[bool, Any]]:
     """The newest runs that ended in the span, `COMPARED_MAX` at most, with what they may have in
     common; and whether each was hit by one of these fingerprints."""
-    hit = sa.select(ATTEMPT.c.run_id).where(ATTEMPT.c.fingerprint.in_(names), *_within(span))
+    hit = sa.select(ATTEMPT.c.run_id).where(*_hit(connection, names, span))
     ids = {row[0] for row in connection.execute(hit)}
     statement = (
         sa.select(

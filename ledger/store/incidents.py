@@ -16,12 +16,12 @@ from ledger.store.facts import ATTEMPT, REMOTE, RUN
 from ledger.store.gaps import GAP
 from ledger.store.limits import MINUTES
 from ledger.store.queries import ACCOUNT
-from ledger.store.report import EVENTS_MAX, LEDGER, LIFE_EVENT
+from ledger.store.report import EVENTS_MAX, LEDGER, LIFE_EVENT, passed
 
 TEN_MINUTES = 15
 """So many characters of a time, as both databases can write it, name its ten minutes."""
 READ_MAX = EVENTS_MAX * 50
-"""So many minutes with 429s, gaps and events of lives are read at most: the newest ones."""
+"""So many minutes, gaps and events of lives are read at most: the newest ones."""
 Counts = Mapping[datetime, int]
 
 
@@ -85,8 +85,9 @@ def _seconds(connection: sa.Connection, since: Any, until: Any) -> sa.ColumnElem
     return sa.cast(sa.func.extract("epoch", until - since), sa.Float)
 
 
-def around(connection: sa.Connection, span: Span) -> dict[str, Any]:
-    """What the rules are asked about: minutes with 429s, gaps, events of lives, accounts."""
+def around(connection: sa.Connection, span: Span, as_of: datetime) -> dict[str, Any]:
+    """What the rules are asked about: minutes of accounts that had 429s, gaps, events of lives,
+    accounts. Of minutes no others than a report made at `as_of` is told of."""
     columns = Columns(connection)
 
     def read(kind: Any, table: sa.Table, where: sa.ColumnElement[bool], order: Any) -> list[Any]:
@@ -97,19 +98,17 @@ def around(connection: sa.Connection, span: Span) -> dict[str, Any]:
         )
         return found[::-1]
 
-    minute = MINUTES.c.minute
-    # Calls that were let through between 429s belong to a storm, calm days do not.
-    refused = sa.and_(
-        minute >= span.since,
-        minute < span.until,
-        sa.or_(MINUTES.c.refused > 0, MINUTES.c.throttled > 0),
-    )
+    # With the calm ones: the calls that were let through between 429s belong to a storm.
+    within = passed(span, as_of)
+    refused = sa.select(MINUTES.c.account_id).where(within, MINUTES.c.refused > 0)
+    theirs = sa.and_(within, MINUTES.c.account_id.in_(refused))
+    order = (MINUTES.c.minute, MINUTES.c.account_id)
     still = sa.or_(GAP.c.closed_at.is_(None), GAP.c.closed_at > span.since)
     told = sa.and_(LIFE_EVENT.c.at >= span.since, LIFE_EVENT.c.at < span.until)
     gaps = sa.and_(GAP.c.since < span.until, still)
     profiles = sa.select(ACCOUNT.c.id, ACCOUNT.c.profile)
     return {
-        "minutes": read(material.MinuteRow, MINUTES, refused, (minute, MINUTES.c.account_id)),
+        "minutes": read(material.MinuteRow, MINUTES, theirs, order),
         "gaps": read(material.GapRow, GAP, gaps, (GAP.c.since, GAP.c.id)),
         "events": read(material.LifeEventRow, LIFE_EVENT, told, (LIFE_EVENT.c.at, LIFE_EVENT.c.id)),
         "accounts": {row.id: row.profile for row in connection.execute(profiles)},

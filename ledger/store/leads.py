@@ -218,12 +218,17 @@ def hidden(where: Condition) -> Condition:
     return sa.func.coalesce(where, sa.false())
 
 
-def among_ids(dialect: str, column: sa.Column[Any], ids: Sequence[int]) -> Condition:
-    """That a run is one of these, bound as one parameter."""
+def among_ids(dialect: str, column: sa.Column[Any], ids: Sequence[int | str]) -> Condition:
+    """That a column is one of these, bound as one parameter."""
     if dialect == "sqlite":
         each = sa.func.json_each(listed(dialect, ids)).table_valued("value", name="chosen")
         return column.in_(sa.select(each.c.value))
-    # As the text of an array, which the driver need not look through; with no type, or the server
-    # would convert it for each row.
-    numbers = sa.bindparam(None, f"{{{','.join(map(str, ids))}}}", sa.types.NullType())
-    return column == sa.any_(sa.cast(numbers, ARRAY(sa.BigInteger)))
+    kind: ARRAY[Any] = ARRAY(column.type)
+    given: sa.BindParameter[Any]
+    if isinstance(column.type, sa.Integer):
+        # As the text of an array, which the driver need not look through; with no type, or the
+        # server would convert it for each row.
+        given = sa.bindparam(None, f"{{{','.join(map(str, ids))}}}", sa.types.NullType())
+    else:
+        given = sa.bindparam(None, value=list(ids), type_=kind)
+    return column == sa.any_(sa.cast(given, kind))

@@ -57,6 +57,13 @@ EVENTS_MAX: Final = 5_000
 R = TypeVar("R")
 
 
+def passed(span: Span, as_of: datetime) -> sa.ColumnElement[bool]:
+    """That a minute of limits had passed by the span's end, and had been written by `as_of`."""
+    since = span.since.replace(second=0, microsecond=0)
+    last = min(span.until, as_of - WRITTEN_AFTER) - timedelta(minutes=1)
+    return sa.and_(MINUTES.c.minute >= since, MINUTES.c.minute <= last)
+
+
 class Reader:
     """Reads the rows that belong to the runs of one window."""
 
@@ -90,6 +97,16 @@ class Reader:
 
         return self._columns.read(kind, _named(kind, table), make)
 
+    def seen(self, as_of: datetime) -> list[material.SeenRow]:
+        """What was seen up to `as_of` of the objects that went on after it."""
+        later = sa.exists().where(
+            REMOTE.c.run_id == EVENT.c.run_id,
+            REMOTE.c.n == EVENT.c.remote,
+            REMOTE.c.observed_at > as_of,
+        )
+        told = (EVENT.c.remote_status.is_not(None), EVENT.c.recorded_at <= as_of)
+        return self.rows(material.SeenRow, EVENT, *told, later)
+
     def tool_errors(self) -> dict[tuple[int, int], str]:
         """The sort of error that tool calls gave to the model, where it can be read."""
         output = sa.and_(PAYLOAD.c.run_id == CALL.c.run_id, PAYLOAD.c.n == CALL.c.output)
@@ -105,13 +122,9 @@ class Reader:
         return {(run_id, n): error_type(bytes(body)) for run_id, n, body in rows}
 
     def minutes(self, span: Span, as_of: datetime) -> list[material.MinuteRow]:
-        """What was seen of limits, minute by minute: of minutes that had passed by the end, and
-        whose counts had been written by `as_of`."""
-        since = span.since.replace(second=0, microsecond=0)
-        last = min(span.until, as_of - WRITTEN_AFTER) - timedelta(minutes=1)
-        within = (MINUTES.c.minute >= since, MINUTES.c.minute <= last)
+        """What was seen of limits, minute by minute."""
         order = (MINUTES.c.minute, MINUTES.c.account_id)
-        return self.within(material.MinuteRow, MINUTES, *within, order=order)
+        return self.within(material.MinuteRow, MINUTES, passed(span, as_of), order=order)
 
     def before(self, name: str, span: Span) -> Before:
         """What is read of a window to compare with."""
@@ -180,6 +193,8 @@ def read_window(
         before=[reader.before(name, past) for name, past in before],
         pruned=_pruned(connection, span),
     )
+    if any(one.observed_at is not None and one.observed_at > as_of for one in found.remotes):
+        found.seen = reader.seen(as_of)
     _surroundings(reader, found)
     found.fingerprints = _fingerprints(connection, found)
     return found

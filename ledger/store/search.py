@@ -11,6 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from ledger.core.fingerprint import MESSAGE_MAX, spaced
 from ledger.core.query import MOMENTS, WORDS, Term
+from ledger.core.words import glob_of, regex_of
 from ledger.store.facts import RUN
 from ledger.store.queries import ACCOUNT
 from ledger.store.rows import table_of
@@ -115,15 +116,19 @@ def _tagged(term: Term) -> sa.ColumnElement[bool]:
 
 
 def _said(word: str) -> sa.ColumnElement[bool]:
-    return sa.or_(
-        RUN.c.error_message.icontains(word, autoescape=True), RUN.c.fingerprint.in_(_named(word))
-    )
+    return sa.or_(_has(RUN.c.error_message, word), RUN.c.fingerprint.in_(_named(word)))
+
+
+def _has(column: sa.Column[Any], word: str) -> sa.ColumnElement[bool]:
+    """That a text has a word in it, in any case of letters, as `said` of the core tells it."""
+    if word.isascii():
+        return column.icontains(word, autoescape=True)
+    return Says(column, glob_of(word), regex_of(word))
 
 
 def _named(word: str) -> sa.Select[Any]:
     """The fingerprints that a word stands for: their ids, and what they have in common."""
-    said = PRINTS.c.message.icontains(word, autoescape=True)
-    return sa.select(PRINTS.c.id).where(sa.or_(PRINTS.c.id == word, said))
+    return sa.select(PRINTS.c.id).where(sa.or_(PRINTS.c.id == word, _has(PRINTS.c.message, word)))
 
 
 def telling(word: str) -> sa.Select[Any]:
@@ -132,7 +137,7 @@ def telling(word: str) -> sa.Select[Any]:
     whole = sa.and_(
         PRINTS.c.message.not_like("%<%"), sa.func.length(PRINTS.c.message) < MESSAGE_MAX
     )
-    said = PRINTS.c.message.icontains(spaced(word), autoescape=True)
+    said = _has(PRINTS.c.message, spaced(word))
     return sa.select(PRINTS.c.id).where(sa.or_(PRINTS.c.id == word, said, sa.not_(whole)))
 
 
@@ -178,6 +183,25 @@ class Bytewise(sa.BinaryExpression[bool]):
     """A comparison that PostgreSQL has an operator of its own for."""
 
     inherit_cache = True
+
+
+class Says(sa.sql.functions.FunctionElement[bool]):
+    """That a text matches a pattern: its arguments are the text, and what either database reads."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(Says)
+def _says(element: Says, compiler: Any, **options: Any) -> str:
+    text, glob, _ = (compiler.process(part, **options) for part in element.clauses)
+    return f"({text} GLOB {glob})"
+
+
+@compiles(Says, "postgresql")
+def _says_postgres(element: Says, compiler: Any, **options: Any) -> str:
+    text, _, regex = (compiler.process(part, **options) for part in element.clauses)
+    return f"({text} ~ {regex})"
 
 
 class ByteOrder(sa.ColumnElement[Any]):

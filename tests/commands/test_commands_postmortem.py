@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
 from command_line import CommandLine, assert_clear
 
+from ledger.service.rendering.support import COLUMNS, support_csv
 from ledger.simulator import Simulator
 
 
@@ -41,6 +44,25 @@ def test_a_report_goes_into_a_file(ended: CommandLine) -> None:
     assert "night.md" in said.err
     assert Path("night.md").read_text().startswith("# Incident report ")
     assert_clear(ended("postmortem", "--since", "1h", "--output", "nowhere/night.md"))
+
+
+def test_a_table_for_the_support_of_upstream(ended: CommandLine) -> None:
+    """Beside the report: one line a failed attempt, with the ids that upstream knows it by."""
+    found = ended("postmortem", "--since", "1h", "-o", "json", "--support", "support.csv").json
+    (known,) = found["evidence"]["listed"]
+    with Path("support.csv").open() as file:
+        (row,) = csv.DictReader(file)
+
+    assert {name: str(value) for name, value in known.items()} == row
+    assert row["upstream_id"].startswith("resp_")
+    assert_clear(ended("postmortem", "--run", "2", "--support", "support.csv"))
+
+
+def test_no_spreadsheet_reckons_with_a_message() -> None:
+    """A cell that would be a formula is a text; what is not known is empty."""
+    row = dict.fromkeys(COLUMNS) | {"message": '=HYPERLINK("http://x")', "code": "a,b"}
+    (told,) = csv.DictReader(io.StringIO(support_csv({"evidence": {"listed": [row]}})))
+    assert ("'" + str(row["message"]), "a,b", "") == (told["message"], told["code"], told["at"])
 
 
 def test_a_report_on_one_run(ended: CommandLine) -> None:

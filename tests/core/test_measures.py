@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,4 +51,10 @@ def test_buckets_are_aligned() -> None:
     """The same moment falls into the same bucket, whoever asks."""
     assert NOW == bucket_of(NOW + timedelta(minutes=59), 3_600)
     assert NOW.replace(hour=0) == bucket_of(NOW, 86_400)
+    monday = NOW.replace(hour=0) - timedelta(days=NOW.weekday())
+    week = 7 * 86_400
+    assert {monday} == {bucket_of(monday + timedelta(days=n), week) for n in range(7)}
+    assert monday == bucket_of(monday + timedelta(seconds=week - 1), week)
+    before = datetime(1969, 12, 30, tzinfo=UTC)
+    assert datetime(1969, 12, 29, tzinfo=UTC) == bucket_of(before, week)
     assert NOW + timedelta(seconds=5) == bucket_of(NOW + timedelta(seconds=9.9), 5)

@@ -7,10 +7,10 @@ import random
 from datetime import timedelta
 from typing import Any
 
-from report_material import MORNING, SPAN, attempt, ended, life, material, minute, run
+from report_material import MORNING, SPAN, attempt, ended, event, life, material, minute, run
 from support import NOW, later
 
-from ledger.core.alphabet import State
+from ledger.core.alphabet import EventKind, State
 from ledger.core.postmortem.hiding import hidden
 from ledger.core.postmortem.incidents import Incident, by_failures, by_rules, by_waiting
 from ledger.core.postmortem.material import Before, EndRow, GapRow, LifeEventRow, Span
@@ -106,6 +106,24 @@ def test_a_bad_night_names_what_stood_out() -> None:
     assert 1.0 == found["environment"]["unobserved_minutes"]
     kinds = {entry["kind"] for entry in found["timeline"]["short"]}
     assert {"storm", "webhook_gap", "life_died", "unobserved", "first_failure"} <= kinds
+
+
+def test_the_first_note_of_a_person_is_a_key_moment() -> None:
+    """By time and not by run, also where more were written than the short list holds."""
+    failed, *others = (ended(State.failed, 600.0), *(ended(State.completed) for _ in range(30)))
+    moments = [*(later(3_000 + n) for n in range(29)), later(1_500)]
+    said = [
+        event(parts[0].id, EventKind.noted, recorded_at=at, actor="operator:ann")
+        for parts, at in zip(others, moments, strict=True)
+    ]
+
+    found = of(failed, *others, *said)["timeline"]["short"]
+
+    (one,) = [entry for entry in found if entry["kind"] == "first_note"]
+    text = f"first note of a person: run {others[-1][0].id}, 15 min after the first failure"
+    assert (later(1_500).isoformat(), text) == (one["at"], one["text"])
+    assert 20 == sum(entry["kind"] == "noted" for entry in found)
+    assert one["at"] in {entry["at"] for entry in found if entry["kind"] == "noted"}
 
 
 def test_the_numbers_add_up() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from service_rig import MakeRig, Rig
 
 from ledger import tool
 from ledger.commands.diffing import differences
+from ledger.core.run_diff import diff_runs
 
 
 @tool(idempotent=True)
@@ -49,6 +52,27 @@ def test_calls_stand_beside_each_other(make_rig: MakeRig) -> None:
     assert (False, None) == (pair["same"], pair["calls"][1])
     assert found["timing"]["tools"][1] is None
     assert pair["calls"][0]["tool"] == "add"
+
+
+def test_calls_that_were_erased_are_neither_alike_nor_different(make_rig: MakeRig) -> None:
+    """Nor is the output; another tool, or no call, is another all the same."""
+    rig = make_rig(tools=[add])
+    first, second, without = (
+        rig.ledger.show(rig.run(model)) for model in ("sim-tool", "sim-tool", "sim-ok")
+    )
+    found = diff_runs(first, second, ((), ()))
+    assert ([True], True) == ([pair["same"] for pair in found["tools"]], found["same_output"])
+    for pair in ((erased(first), second), (erased(first), erased(second))):
+        found = diff_runs(*pair, ((), ()))
+        assert ([None], None) == ([one["same"] for one in found["tools"]], found["same_output"])
+        assert {"call 1: not known, erased", "output: not known, erased"} < {*differences(found)}
+    assert [False] == [one["same"] for one in diff_runs(erased(first), without, ((), ()))["tools"]]
+
+
+def erased(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as it is shown once its payloads are gone."""
+    calls = [{**call, "arguments": None, "output": None} for call in run["tool_calls"]]
+    return {**run, "request": None, "result": None, "output_text": "", "tool_calls": calls}
 
 
 def test_bodies_are_told_as_changes(rig: Rig) -> None:

@@ -14,6 +14,7 @@ from ledger.clock import utcnow
 from ledger.core.failures import trend
 from ledger.core.policy import Policy, parse_restart
 from ledger.errors import InvalidInput, NotFound
+from ledger.store.failures import Span, compared, fingerprints, outcomes, runs_hit, samples
 from ledger.store.records import Written
 
 CODES = ("server_error", "rate_limit_exceeded")
@@ -92,6 +93,19 @@ def test_a_run_that_failed_in_two_ways_of_one_group_is_one_run(bench: Bench) -> 
     assert 1 == shown["runs"] == sum(shown["states"].values())
 
 
+def test_a_group_may_have_more_fingerprints_than_a_statement_has_parameters(bench: Bench) -> None:
+    """Messages that no mask makes one: as many as fit into a ledger."""
+    ending(bench, failed=True)
+    (known,) = bench.store.read(lambda c: list(fingerprints(c)))
+    names = [*(f"v1:{n:016x}" for n in range(300_000)), known]
+    span = Span(since=NOW, until=later(9_000))
+    with bench.store.reading() as connection:
+        assert 1 == runs_hit(connection, names, span)
+        assert {"failed": 1} == outcomes(connection, names, span)
+        assert 1 == len(samples(connection, names, span))
+        assert [True] == [hit for hit, _ in compared(connection, names, span)]
+
+
 def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:
     with pytest.raises(InvalidInput, match="ends before it begins"):
         rig.ledger.errors(since="1h", until=utcnow() - timedelta(hours=2))
@@ -113,6 +127,34 @@ def test_a_window_that_ends_before_it_begins_is_refused(rig: Rig) -> None:
 )
 def test_a_trend_is_more_than_chance(now: int, before: int, new: bool, word: str) -> None:
     assert word == trend(now, before, new=new)
+    certain = word if word in ("new", "falling") else "unknown"
+    assert certain == trend(now, before, new=new, whole=False)
+
+
+def test_a_trend_against_a_time_that_is_not_all_known_is_unknown(bench: Bench) -> None:
+    """Before the first run, and where failed runs of that time were pruned; fewer are fewer."""
+    trends = []
+
+    def ask(ledger: Ledger, hours: int) -> None:
+        until = NOW + timedelta(hours=2)
+        report = ledger.errors(since=until - timedelta(hours=hours), until=until)
+        trends.append((report["before_whole"], *(row["trend"] for row in report["groups"])))
+
+    with Ledger.open(bench.store.url) as ledger:
+        ending(bench, failed=True, tags={"old": "yes"})
+        bench.completed()
+        bench.now = NOW + timedelta(minutes=90)
+        for _ in range(4):
+            ending(bench, failed=True)
+        ask(ledger, 1)
+        bench.execute("UPDATE fingerprint SET first_seen_at = '2020-01-01 00:00:00+00:00'")
+        ask(ledger, 2)
+        assert 1 == ledger.prune("1d", query="status:completed").runs
+        ask(ledger, 1)
+        assert 1 == ledger.prune("1d", query="tag.old:yes").runs
+        ask(ledger, 1)
+
+    assert [(True, "rising"), (False, "unknown"), (True, "rising"), (False, "unknown")] == trends
 
 
 def test_what_the_runs_that_were_hit_have_in_common_is_named(bench: Bench) -> None:

@@ -94,6 +94,31 @@ def test_the_printed_commands_list_what_was_counted(night: Rig) -> None:
             assert number == len(night.ledger.runs(asked)), asked
 
 
+def test_the_commands_of_what_became_of_failures_show_what_was_counted(night: Rig) -> None:
+    """Each bucket, each waste, the latest verdicts: the runs that are shown are those counted."""
+    found, runs = window(night), night.ledger
+    buckets = {name: one for name, one in found["recovery"]["buckets"].items() if one["runs"]}
+    for one in (*buckets.values(), *found["waste"]["by_cause"].values()):
+        shown = [runs.show(n) for n in named(one["query"])]
+        assert one["runs"] == len({run["id"] for run in shown})
+        assert {"failed"} == {run["status"] for run in shown}
+    failed = sum(len(runs.show(n)["attempts_detail"]) for n in named(one["query"]))
+    assert found["recovery"]["failed_attempts"] == failed
+    latest = found["detection"]["latest"]
+    assert [one["run"] for one in latest] == [n for one in latest for n in named(one["query"])]
+    asked = shlex.split(found["detection"]["query"])[3]
+    assert found["detection"]["verdicts"] == len(runs.runs(asked))
+    asked = shlex.split(found["waste"]["failed_query"])[3]
+    assert found["waste"]["calls_of_failed_runs"] == sum(run.calls for run in runs.runs(asked))
+
+
+def named(command: str) -> list[int]:
+    """The runs that a printed command shows."""
+    program, verb, *numbers = shlex.split(command)
+    assert ("runward", "show") == (program, verb)
+    return [int(number) for number in numbers]
+
+
 def test_a_tool_that_times_out_is_named(make_rig: MakeRig) -> None:
     """Six calls, six timeouts."""
     rig = make_rig(tools=[slow])
@@ -103,6 +128,8 @@ def test_a_tool_that_times_out_is_named(make_rig: MakeRig) -> None:
 
     (one,) = found["tools"]
     assert ("slow", {"timeout": 6}, 6) == (one["tool"], one["kinds"], one["errors"]["part"])
+    calls = [call for n in named(one["query"]) for call in rig.ledger.show(n)["tool_calls"]]
+    assert 6 == sum(call["is_error"] for call in calls)
     assert any("tool slow gave an error in 6 of 6 calls" in text for text in found["summary"])
 
 

@@ -17,6 +17,7 @@ from ledger.core.folding import as_it_stood
 from ledger.core.lifecycle import FINAL
 from ledger.core.model import Run
 from ledger.core.query import parse_query
+from ledger.core.words import said
 from ledger.errors import InvalidInput
 from ledger.store import past as past_of
 from ledger.store.facts import RUN
@@ -73,6 +74,11 @@ def step(bench: Bench, chance: random.Random, count: int) -> None:
         assert current is not None
         bench.take(fresh, seen(body, n=current.n), source=Source.create)
         return
+    carry_out(bench, run_id, command)
+
+
+def carry_out(bench: Bench, run_id: int, command: Any) -> None:
+    """An operator's command."""
     now = bench.now
     decide = lambda facts: commands.carry_out(facts, command, now=now, actor="operator:ann")  # noqa: E731
     bench.commit(Decision(run_id=run_id, decide=decide))
@@ -148,6 +154,43 @@ def matched(run: Run, terms: Any) -> bool:
         "tag.half": lambda t: run.tags["half"] in t.values,
     }
     return all(held[term.name](term) != term.negated for term in terms)
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        ("Überlast [50%] *?", "ÜBERLAST"),
+        ("ÜBERLAST [50%] *?", "überlast [50%] *"),
+        ("Ошибка \\d_", "оШИБКА \\D_"),
+        ("aber It Broke", "iT bROKE"),
+        ("ÉT\u0130 ß \u017f \u212a", "é"),
+    ],
+)
+def test_words_are_found_in_any_case_of_letters(bench: Bench, message: str, word: str) -> None:
+    """Now, and as it stood: on either database the same, and no sign is a wildcard."""
+    facts = bench.sending()
+    error = {"code": "server_error", "message": message}
+    bench.take(facts, seen(response("failed", error=error)), source=Source.create)
+    ended, quoted = bench.now, word.replace("\\", "\\\\")
+    asked = ((quoted, [facts.run.id]), (f"{quoted}x", []), (f"%{quoted}", []))
+    for again in (False, True):
+        if again:
+            bench.now += timedelta(seconds=9)
+            carry_out(bench, facts.run.id, commands.restart_run(None, None))
+            bench.execute("DELETE FROM fingerprint")
+        for query, found in asked:
+            assert found == list(stood(bench, ended, f'"{query}"')), (query, again)
+
+
+@pytest.mark.parametrize("word", ["ük", "és", "\u0130k", "é.", "é%", "é[", "é*"])
+def test_a_word_that_is_not_there_is_not_found(bench: Bench, word: str) -> None:
+    """Of one letter, another that looks alike is no case; signs stand for themselves."""
+    facts = bench.sending()
+    error = {"code": "server_error", "message": "UK \u212a \u017f ÉS e\u017f Éa"}
+    bench.take(facts, seen(response("failed", error=error)), source=Source.create)
+    there = said(word, error["message"])
+    assert there == (word == "és")
+    assert ([facts.run.id] if there else []) == list(stood(bench, bench.now, f'"{word}"'))
 
 
 def test_pages_of_the_past_have_the_order_of_lists(bench: Bench) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support import NOW, Bench, later
+from support import NOW, Bench, later, response, seen
 from test_store_costs import PRICES, completed, restarted, saw, usage
 from test_store_plans import plans
 
-from ledger.core.alphabet import LifeEventKind, State
+from ledger.core.alphabet import LifeEventKind, Source, State
+from ledger.core.outcome import Observed
+from ledger.core.postmortem.cases import cases_of
 from ledger.core.postmortem.material import Material, Span
 from ledger.core.postmortem.numbers import numbers
+from ledger.core.postmortem.surroundings import storms
 from ledger.core.query import parse_query
 from ledger.service.cost import cost_report
 from ledger.store import incidents, report
@@ -254,6 +258,50 @@ def test_of_too_many_events_of_lives_the_newest_are_read(
         for second in range(5):
             note(connection, LifeEventKind.died, at=later(second), life="one")
 
-    found = bench.store.read(lambda c: incidents.around(c, SPAN))
+    found = bench.store.read(lambda c: incidents.around(c, SPAN, later(7_200)))
 
     assert [later(2), later(3), later(4)] == [event.at for event in found["events"]]
+
+
+def test_a_storm_is_told_alike_by_incidents_and_by_a_report(bench: Bench) -> None:
+    """With the calm minutes between its 429s, and without those that not all have written."""
+    counted = {0: (5, 5), 1: (300, 0), 2: (7, 7), 3: (40, 0), 30: (9, 9), 58: (20, 20)}
+    seen: dict[str, Any] = {"account_id": bench.account, "limit_seen": None, "lowest_left": None}
+    with bench.store.engine.execution_options(write=True).begin() as connection:
+        for n, (calls, refused) in counted.items():
+            row = MinuteRow(minute=later(60 * n), calls=calls, refused=refused, **seen)
+            add_minutes(connection, [row])
+    given: dict[str, Any] = {"query": "", "schema": "0001", "before": BEFORE}
+    for as_of in (later(3_600), later(7_200)):
+        made = bench.store.read(lambda c, at=as_of: read_window(c, SPAN, at, (), **given))
+        around = bench.store.read(lambda c, at=as_of: incidents.around(c, SPAN, at))
+        assert storms(made.minutes) == storms(around["minutes"])
+        assert [20] * (as_of > later(3_600)) == [one.calls for one in storms(made.minutes)]
+
+
+def named(body: bytes, request_id: str) -> Observed:
+    """An outcome with the id of the call that saw it."""
+    outcome = seen(body)
+    return replace(outcome, observation=replace(outcome.observation, request_id=request_id))
+
+
+def test_an_earlier_report_knows_no_later_look_at_an_object(bench: Bench) -> None:
+    """Its ids and its status are those of then: the same report, whenever it is made."""
+    bench.now = later(0)
+    facts = bench.sending(model="gpt-a")
+    bench.now = later(10)
+    facts = bench.take(facts, named(response("queued"), "req_1"), source=Source.create)
+    bench.now = later(100)
+    given: dict[str, Any] = {"query": "", "schema": "0001", "before": ()}
+
+    def then() -> Any:
+        made = bench.store.read(lambda c: read_window(c, SPAN, later(100), (), **given))
+        (case,) = cases_of(made)
+        return case.remotes
+
+    before = then()
+    bench.now = later(200)
+    bench.take(facts, named(response("failed"), "req_2"))
+
+    assert ("queued", "req_1") == (before[0].observed_status, before[0].request_id)
+    assert before == then()

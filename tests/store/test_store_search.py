@@ -30,7 +30,7 @@ STATES = ("completed", "failed", "expired", "in_progress")
 MODELS = ("gpt-5", "gpt-5-mini", "gpt-5%", "o4", None)
 MESSAGES = {
     "The Server burned down 7": "The Server burned down <n>",
-    "too many requests": "too many requests",
+    "too many requests: überlast": "too many requests: überlast",
     None: "a masked <n> message",
 }
 """What failed runs say, and what their fingerprints have of it: an erased run says nothing."""
@@ -90,6 +90,7 @@ QUERIES = (
     '"too many  requests"',
     "zeppelin",
     "burned -many",
+    "ÜBERLAST",
     "100%",
     "status:failed model:gpt-5* tag.team:search since:8m",
     "status:failed error_code:rate_limit* -tag.team:search dur:>10s attempts:>=1",
@@ -249,7 +250,7 @@ def test_a_word_that_nobody_says_is_looked_for_among_few(filled: Filled) -> None
         [lead] = leads.leads_of(connection, terms)
         looked_at = set(connection.scalars(lead.ids(leads.window_of(terms))))
         said = sa.select(RUN.c.id).where(RUN.c.error_message.is_not(None))
-        told = sa.select(RUN.c.id).where(RUN.c.fingerprint == MARKS["too many requests"])
+        told = sa.select(RUN.c.id).where(RUN.c.fingerprint == MARKS["too many requests: überlast"])
         assert set(connection.scalars(said)) - set(connection.scalars(told)) <= looked_at
         assert not looked_at & set(connection.scalars(told))
 

@@ -16,6 +16,7 @@ from ledger.core.postmortem.material import (
     Material,
     RemoteRow,
     RunRow,
+    SeenRow,
     Span,
 )
 
@@ -23,6 +24,8 @@ FAILED: Final = frozenset({State.failed, State.expired})
 """The ends that count as failures. `incomplete` and `cancelled` are counted apart."""
 LOST_CODES: Final = frozenset({*LOST, "create_unknown"})
 """The codes of runs whose upstream object cannot be found, or whose create has no known fate."""
+OBJECT_ENDS: Final = frozenset({"completed", "failed", "incomplete", "expired", "cancelled"})
+"""What upstream says of an object that is over."""
 _MOMENT: Final = timedelta(microseconds=1)
 T = TypeVar("T", RemoteRow, CallRow, EventRow, DeliveryRow, AttemptRow)
 
@@ -107,7 +110,12 @@ def cases_of(material: Material) -> list[Case]:
     until = material.as_of + _MOMENT
     horizon = min(material.span.until, until)
     attempts = _by_run(_known(one, until) for one in material.attempts if one.opened_at < until)
-    remotes = _by_run(_seen(one, until) for one in material.remotes)
+    last: dict[tuple[int, int], SeenRow] = {}
+    for one in material.seen:
+        before = last.get((one.run_id, one.remote))
+        known = one.request_id or (before.request_id if before else None)
+        last[one.run_id, one.remote] = one._replace(request_id=known)
+    remotes = _by_run(_seen(one, last, until) for one in material.remotes)
     calls = _by_run(one for one in material.calls if one.requested_at < until)
     events = _by_run(one for one in material.events if one.recorded_at < until)
     deliveries = _by_run(one for one in material.deliveries if one.received_at < until)
@@ -151,11 +159,26 @@ def _known(attempt: AttemptRow, until: datetime) -> AttemptRow:
     )
 
 
-def _seen(remote: RemoteRow, until: datetime) -> RemoteRow:
+def _seen(remote: RemoteRow, last: Mapping[tuple[int, int], SeenRow], until: datetime) -> RemoteRow:
     """An object as it stood: without what was told of it later."""
-    if remote.usage_at is None or remote.usage_at < until:
+    if remote.usage_at is not None and remote.usage_at >= until:
+        remote = remote._replace(tokens_in=None, tokens_cached=None, tokens_out=None, usage_at=None)
+    if remote.observed_at is None or remote.observed_at < until:
         return remote
-    return remote._replace(tokens_in=None, tokens_cached=None, tokens_out=None, usage_at=None)
+    seen = last.get((remote.run_id, remote.n))
+    status = seen.remote_status if seen else None
+    over = status in OBJECT_ENDS
+    return remote._replace(
+        remote_id=remote.remote_id if seen else None,
+        request_id=seen.request_id if seen else None,
+        observed_status=status,
+        observed_at=seen.recorded_at if seen else None,
+        # What goes with an end is known still where the end was known already.
+        live_at=remote.live_at if over else None,
+        remote_ended_at=remote.remote_ended_at if over else None,
+        readable_until=remote.readable_until if over else None,
+        settled=remote.settled and over,
+    )
 
 
 def _by_run(rows: Iterable[T]) -> Mapping[int, list[T]]:

@@ -22,6 +22,7 @@ R = TypeVar("R", bound=NamedTuple)
 _TEXTS: Final[Mapping[str, tuple[str, ...]]] = {
     "runs": ("key", "assistant", "kind", "serial_key"),
     "remotes": ("remote_id", "marker", "request_id"),
+    "seen": ("request_id",),
     "calls": ("tool", "key"),
     "deliveries": ("object_id",),
     "gaps": ("profile",),

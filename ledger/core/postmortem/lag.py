@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from ledger.core.alphabet import EventKind
-from ledger.core.postmortem.cases import Case
+from ledger.core.postmortem.cases import OBJECT_ENDS, Case
 from ledger.core.postmortem.material import DeliveryRow, RemoteRow, Span
+from ledger.core.postmortem.queries import ended, listing, shown
 from ledger.core.statistics import quantile
 
 OBJECT: Final = "object"
@@ -22,7 +23,6 @@ WEBHOOK: Final = "webhook"
 LOOKS: Final = "looks"
 SOURCES: Final = (OBJECT, WEBHOOK, LOOKS)
 RESOLUTION_SECONDS: Final = 1.0
-ENDS: Final = frozenset({"completed", "failed", "incomplete", "expired", "cancelled"})
 
 
 class Lag(NamedTuple):
@@ -50,7 +50,7 @@ def lag_of(case: Case) -> Lag | None:
     if event is None or event.kind == EventKind.ended:
         # The ledger's own verdict: what upstream said later is no end that was noticed late.
         return None
-    if remote is None or remote.observed_status not in ENDS:
+    if remote is None or remote.observed_status not in OBJECT_ENDS:
         return None
     # Some results take a further call: what was noticed is the end, not the result.
     noticed = min(remote.observed_at or attempt.ended_at, attempt.ended_at)
@@ -81,7 +81,7 @@ def _webhook(
         for one in deliveries
         if one.object_id == remote.remote_id
         and one.created_at is not None
-        and one.type.rpartition(".")[2] in ENDS
+        and one.type.rpartition(".")[2] in OBJECT_ENDS
     ]
     if not ends:
         return None
@@ -97,8 +97,9 @@ def _looks(remote: RemoteRow, noticed: datetime) -> tuple[float, float, str] | N
     return min(seconds, 0.0), seconds, LOOKS
 
 
-def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
-    """The lags of all verdicts of the window, by source and by how they were noticed."""
+def detection(cases: Iterable[Case], span: Span, query: str = "") -> dict[str, Any]:
+    """The lags of all verdicts of the window, by source and by how they were noticed. `query` is
+    the report's own."""
     listed = [case for case in cases if span.holds(case.ended_at)]
     found = [(case, lag_of(case)) for case in listed]
     lags = [lag for _, lag in found if lag is not None]
@@ -111,6 +112,7 @@ def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
     own = Counter(_own(case) for case, lag in found if lag is None)
     return {
         "verdicts": len(listed),
+        "query": listing(query, ended(span)),
         "with_lag": len(lags),
         "without": dict(sorted(own.items())),
         "all": _figures(lags),
@@ -118,6 +120,7 @@ def detection(cases: Iterable[Case], span: Span) -> dict[str, Any]:
         "by_way": {way: _figures(by_way[way]) for way in sorted(by_way)},
         "negative": len(negative),
         "negative_runs": negative[:20],
+        "negative_query": shown(negative),
         "latest": [_late(lag) for lag in sorted(lags, key=lambda one: (-one.high, one.run_id))[:5]],
     }
 
@@ -137,6 +140,7 @@ def _late(lag: Lag) -> dict[str, Any]:
         "source": lag.source,
         "noticed_by": lag.noticed_by,
         "noticed_at": lag.noticed_at.isoformat(),
+        "query": shown([lag.run_id]),
     }
 
 

@@ -126,6 +126,17 @@ class EventRow(NamedTuple):
     detail: Any
 
 
+class SeenRow(NamedTuple):
+    """What was seen of an upstream object, up to the report's `as_of`, that went on after it."""
+
+    run_id: int
+    seq: int
+    remote: int
+    recorded_at: datetime
+    remote_status: str
+    request_id: str | None
+
+
 class DeliveryRow(NamedTuple):
     """One webhook delivery about one of the runs."""
 
@@ -252,6 +263,8 @@ class Material:
     runs: Sequence[RunRow] = ()
     attempts: Sequence[AttemptRow] = ()
     remotes: Sequence[RemoteRow] = ()
+    seen: Sequence[SeenRow] = ()
+    """In order, of those alone whose rows tell of later looks."""
     calls: Sequence[CallRow] = ()
     tool_errors: Mapping[tuple[int, int], str] = field(default_factory=dict)
     """What sort of error a tool call gave to the model, by run and number of the call."""

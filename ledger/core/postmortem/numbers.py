@@ -39,7 +39,7 @@ def numbers(
         "header": _header(material, version),
         "impact": impact(material, cases, done, previous),
         "over_time": over_time(material, cases, done, previous),
-        "detection": detection(cases, material.span),
+        "detection": detection(cases, material.span, material.query),
         "first_and_last": ends_of(failures, done),
         "fingerprints": fingerprints(material, failures),
         "differences": differences(material, done, terms),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ledger.core.alphabet import CallState, State
 from ledger.core.model import Facts, Remote, ToolCall
-from ledger.core.postmortem.cases import FAILED
+from ledger.core.postmortem.cases import FAILED, OBJECT_ENDS
 from ledger.core.postmortem.hiding import OWN_MODEL
 from ledger.core.record import evolve
 from ledger.core.statistics import quantile
@@ -136,7 +136,10 @@ def as_seen(remote: Remote, told: Sequence[Any], as_of: datetime) -> Remote:
         request_id=seen[-1].request_id if seen else None,
         observed_status=seen[-1].remote_status if seen else None,
         observed_at=seen[-1].recorded_at if seen else None,
-        remote_ended_at=None,
+        # An end that was known already is known still.
+        remote_ended_at=remote.remote_ended_at
+        if seen and seen[-1].remote_status in OBJECT_ENDS
+        else None,
     )
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from ledger.core.postmortem.material import Span
 
 FAILED = "status:failed,expired"
+SHOWN_MAX: Final = 20
+"""So many runs are named in one command at most."""
 
 
 def listing(query: str, *terms: str) -> str:
     """The command that lists the runs of these terms, within the report's own query."""
     whole = " ".join(part for part in (*terms, query) if part)
     return f"runward list -q {shlex.quote(whole)}"
+
+
+def shown(runs: Iterable[int]) -> str:
+    """The command that shows these runs, the first SHOWN_MAX of them; nothing for none."""
+    named = sorted(set(runs))[:SHOWN_MAX]
+    return f"runward show {' '.join(map(str, named))}" if named else ""
 
 
 def ended(span: Span) -> str:

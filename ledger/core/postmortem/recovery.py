@@ -12,6 +12,7 @@ from ledger.core.decide.endings import POLICY
 from ledger.core.model import ACCEPTED
 from ledger.core.postmortem.cases import FAILED, LOST_CODES, Case
 from ledger.core.postmortem.material import AttemptRow, Span
+from ledger.core.postmortem.queries import shown
 
 
 class Bucket(StrEnum):
@@ -64,17 +65,20 @@ def failed_attempts(case: Case, span: Span) -> list[AttemptRow]:
 def recovery(cases: Sequence[Case], span: Span) -> dict[str, Any]:
     """The account of all attempts that failed in the window, and what recovering took."""
     buckets: Counter[Bucket] = Counter()
-    runs: Counter[Bucket] = Counter()
+    runs: dict[Bucket, list[int]] = {bucket: [] for bucket in Bucket}
     for case in cases:
         failed = len(failed_attempts(case, span))
         if failed:
             bucket = bucket_of(case)
             buckets[bucket] += failed
-            runs[bucket] += 1
+            runs[bucket].append(case.run.id)
     total = sum(buckets.values())
     return {
         "failed_attempts": total,
-        "buckets": {str(b): {"attempts": buckets[b], "runs": runs[b]} for b in Bucket},
+        "buckets": {
+            str(b): {"attempts": buckets[b], "runs": len(runs[b]), "query": shown(runs[b])}
+            for b in Bucket
+        },
         **_efforts(cases, span),
     }
 
@@ -104,6 +108,7 @@ def _efforts(cases: Sequence[Case], span: Span) -> dict[str, Any]:
         ),
         "tools_run_again": len(twice),
         "tools_run_again_runs": sorted(set(twice)),
+        "tools_run_again_query": shown(twice),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from ledger.core.alphabet import EventKind, LifeEventKind
@@ -31,7 +32,8 @@ def timeline(
     """The short list and the full one, in order of time."""
     short = [*_ends(numbers), *_times(numbers), *_tools(numbers), *_lives(numbers)]
     short += _kinds(numbers)
-    notes = list(_notes(material, cases))
+    notes = _ordered(_notes(material, cases))
+    short += _first_note(notes, numbers)
     short += [entry for entry in notes if entry["kind"] in KEY_EVENTS][:NOTES_MAX]
     full = [*short, *(entry for entry in notes if entry["kind"] not in KEY_EVENTS)]
     full += [_failure(failure) for failure in failures]
@@ -92,7 +94,7 @@ def _tools(numbers: Mapping[str, Any]) -> Iterable[Entry]:
             f"tool {one['tool']} gave errors until {second(one['last_error'])}: "
             f"{one['errors']['part']} of {one['meanwhile']} calls"
         )
-        yield entry(one["first_error"], "tool_errors", text)
+        yield entry(one["first_error"], "tool_errors", text, see=one["query"])
 
 
 def _lives(numbers: Mapping[str, Any]) -> Iterable[Entry]:
@@ -136,6 +138,24 @@ def _notes(material: Material, cases: Sequence[Case]) -> Iterable[Entry]:
                 )
                 at = event.recorded_at.isoformat()
                 yield entry(at, str(event.kind), text, run=case.run.id)
+
+
+def _first_note(notes: Sequence[Entry], numbers: Mapping[str, Any]) -> Iterable[Entry]:
+    """When a person first wrote something down: by then somebody knew."""
+    first = next((one for one in notes if one["kind"] == EventKind.noted), None)
+    if first is None:
+        return
+    text, failure = (
+        f"first note of a person: run {first['run']}",
+        numbers["first_and_last"]["first"],
+    )
+    if failure:
+        passed = datetime.fromisoformat(first["at"]) - datetime.fromisoformat(failure["at"])
+        minutes = passed.total_seconds() / 60
+        text += (
+            f", {abs(minutes):.0f} min {'after' if minutes >= 0 else 'before'} the first failure"
+        )
+    yield entry(first["at"], "first_note", text, run=first["run"])
 
 
 def _failure(failure: Failure) -> Entry:

@@ -9,6 +9,7 @@ from typing import Any
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.impact import ratio_of
 from ledger.core.postmortem.material import CallRow, Material
+from ledger.core.postmortem.queries import shown
 from ledger.core.statistics import quantile
 
 
@@ -46,6 +47,7 @@ def _tool(material: Material, name: str, calls: Sequence[CallRow]) -> dict[str, 
         "meanwhile": _meanwhile(calls, errors),
         "p95_seconds": None if p95 is None else round(p95, 3),
         "runs_with_errors": len({call.run_id for call in errors}),
+        "query": shown(call.run_id for call in errors),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ledger.core.alphabet import RemoteKind, State
 from ledger.core.postmortem.cases import Case
 from ledger.core.postmortem.material import AttemptRow, Material, RemoteRow, Span, SpentRow
+from ledger.core.postmortem.queries import FAILED, ended, listing, shown
 from ledger.core.prices import Prices, usd
 from ledger.core.tokens import Tokens
 
@@ -44,9 +45,12 @@ class _Sum:
 def waste(material: Material, cases: Sequence[Case], prices: Prices) -> dict[str, Any]:
     """What the attempts that ended in the window have used, by what became of it."""
     sums: dict[tuple[str, str | None], _Sum] = defaultdict(_Sum)
+    runs: dict[str, set[int]] = defaultdict(set)
     for case in cases:
         for remote, attempt in _objects(case, material.span):
-            sums[end_of(case, remote, attempt), case.run.model].add(remote)
+            end = end_of(case, remote, attempt)
+            sums[end, case.run.model].add(remote)
+            runs[end].add(case.run.id)
     causes = sorted({end for end, _ in sums} - {USED, OPEN})
 
     def of(ends: Collection[str]) -> dict[str, Any]:
@@ -57,8 +61,12 @@ def waste(material: Material, cases: Sequence[Case], prices: Prices) -> dict[str
         "prices": prices.version,
         "total": of({end for end, _ in sums}),
         "unused": of(causes),
-        "by_cause": {cause: of((cause,)) for cause in causes},
+        "by_cause": {
+            cause: {**of((cause,)), "runs": len(runs[cause]), "query": shown(runs[cause])}
+            for cause in causes
+        },
         "calls_of_failed_runs": sum(case.run.calls for case in failed),
+        "failed_query": listing(material.query, FAILED, ended(material.span)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ledger.service.rendering import charts, evidence, findings
 from ledger.service.rendering.blocks import (
@@ -21,6 +21,7 @@ from ledger.service.rendering.blocks import (
 from ledger.service.rendering.one_run import one_run
 
 Numbers = Mapping[str, Any]
+LATE: Final = ("run", "at least s", "at most s", "known by", "noticed by", "command")
 
 
 def document(numbers: Numbers) -> Document:
@@ -155,19 +156,25 @@ def _delay(found: Numbers) -> Sequence[Block]:
 
 def detection(found: Numbers) -> Sequence[Block]:
     """How late ends were noticed."""
-    columns = ("what", "verdicts", "p50 s", "p95 s", "p95 at worst s", "worst s")
+    columns = ("what", "verdicts", "p50 s", "p95 s", "p95 at worst s", "worst s", "command")
     names = ("verdicts", "p50_seconds", "p95_seconds", "worst_p95_seconds", "worst_seconds")
 
     def row(what: str, of: Numbers) -> Sequence[object]:
-        return (what, *(of[name] for name in names))
+        return (what, *(of[name] for name in names), "")
 
-    rows = [row("all", found["all"])]
+    rows: list[Sequence[object]] = [
+        ("all verdicts", found["verdicts"], "", "", "", "", found["query"])
+    ]
+    rows.append(row("with a lag", found["all"]))
     rows += [row(f"known by {source}", of) for source, of in found["by_source"].items()]
     rows += [row(f"noticed by {way}", of) for way, of in found["by_way"].items()]
     late = [
-        (one["run"], one["low_seconds"], one["high_seconds"], one["source"], one["noticed_by"])
+        (
+            one["run"], one["low_seconds"], one["high_seconds"], one["source"], one["noticed_by"],
+            one["query"],
+        )
         for one in found["latest"]
-    ]
+    ]  # fmt: skip
     own = ", ".join(f"{source} {count}" for source, count in found["without"].items())
     return [
         Text(
@@ -175,9 +182,13 @@ def detection(found: Numbers) -> Sequence[Block]:
             "two looks. Medians are of the middles of the intervals, the worst of their upper ends."
         ),
         table("Lag from upstream's end to the verdict", columns, rows),
-        table("The latest", ("run", "at least s", "at most s", "known by", "noticed by"), late),
+        table("The latest", LATE, late),
         Text(f"Verdicts without a lag, by what gave them: {own or 'none'}."),
-        Text(f"Negative lags, which clocks that differ make: {found['negative']}."),
+        table(
+            "Negative lags, which clocks that differ make",
+            ("verdicts", "command"),
+            [(found["negative"], found["negative_query"])] if found["negative"] else [],
+        ),
     ]
 
 

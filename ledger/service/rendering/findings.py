@@ -121,22 +121,25 @@ def _threads(one: Numbers) -> str:
 def recovery(found: Numbers) -> Sequence[Block]:
     """Each failed attempt in one bucket."""
     rows = [
-        (name.replace("_", " "), of["attempts"], of["runs"])
+        (name.replace("_", " "), of["attempts"], of["runs"], of["query"])
         for name, of in found["buckets"].items()
     ]
-    rows.append(("all", found["failed_attempts"], ""))
+    rows.append(("all", found["failed_attempts"], "", ""))
     efforts = [
-        ("restarts by policy", found["restarts_by_policy"]),
-        ("restarts by hand", found["restarts_by_hand"]),
-        ("backoff before restarts, s", found["backoff_seconds"]),
-        ("webhooks that came again, and counted once", found["duplicate_deliveries"]),
-        ("tool calls that ran more than once", found["tools_run_again"]),
-        ("runs of these", ", ".join(map(str, found["tools_run_again_runs"][:20]))),
+        ("restarts by policy", found["restarts_by_policy"], ""),
+        ("restarts by hand", found["restarts_by_hand"], ""),
+        ("backoff before restarts, s", found["backoff_seconds"], ""),
+        ("webhooks that came again, and counted once", found["duplicate_deliveries"], ""),
+        (
+            "tool calls that ran more than once",
+            found["tools_run_again"],
+            found["tools_run_again_query"],
+        ),
     ]
     return [
         Chart("What became of failed attempts", charts.recovery(found)),
-        table("Each failed attempt, once", ("became", "attempts", "runs"), rows),
-        table("What it took", ("what", "value"), efforts),
+        table("Each failed attempt, once", ("became", "attempts", "runs", "command"), rows),
+        table("What it took", ("what", "value", "command"), efforts),
     ]
 
 
@@ -153,12 +156,13 @@ def tools(found: Sequence[Numbers]) -> Sequence[Block]:
             one["first_error"],
             one["last_error"],
             one["p95_seconds"],
+            one["query"],
         )
         for one in found
     ]
     columns = (
         "tool", "calls", "unanswered", "errors", "share", "kinds", "first error", "last error",
-        "p95 s",
+        "p95 s", "command",
     )  # fmt: skip
     return [table("Tool calls", columns, rows)]
 
@@ -169,13 +173,15 @@ def waste(found: Numbers) -> Sequence[Block]:
     rows += [_waste(f"not used: {cause}", of) for cause, of in found["by_cause"].items()]
     columns = (
         "what", "objects", "tokens in", "of these cached", "tokens out", "cost USD",
-        "without a count", "without a price",
+        "without a count", "without a price", "command",
     )  # fmt: skip
     return [
         table("Tokens of attempts that ended in the window", columns, rows),
-        Text(
-            f"Prices: {found['prices']}. What has no count or no price is not in the cost. "
-            f"Calls made for runs that failed: {found['calls_of_failed_runs']}."
+        Text(f"Prices: {found['prices']}. What has no count or no price is not in the cost."),
+        table(
+            "Calls made for runs that failed",
+            ("calls", "command"),
+            [(found["calls_of_failed_runs"], found["failed_query"])],
         ),
     ]
 
@@ -185,4 +191,4 @@ def _waste(what: str, of: Numbers) -> Sequence[object]:
         "objects", "tokens_in", "tokens_cached", "tokens_out", "cost_usd", "without_usage",
         "without_price",
     )  # fmt: skip
-    return (what, *(of[name] for name in names))
+    return (what, *(of[name] for name in names), of.get("query", ""))
