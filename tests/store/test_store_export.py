@@ -14,6 +14,7 @@ from support import NOW, Bench, function_call, response, seen
 
 from ledger import InvalidInput, Ledger
 from ledger.core.export_format import PARTS
+from ledger.core.hashing import payload_digest
 from ledger.store.seals import seal
 
 
@@ -34,10 +35,11 @@ def several(bench: Bench) -> list[int]:
     calls = response("completed", remote_id="resp_c", output=[function_call("call_1")])
     bench.take(asks, seen(calls))
     bench.execute(
-        "INSERT INTO evidence (source, key, run_id, received_at, digest, body) "
-        "VALUES ('webhook', 'wh-1', :run, '2026-03-01 12:00:00', :body, :body)",
+        "INSERT INTO evidence (source, key, run_id, received_at, salt, digest, body) "
+        "VALUES ('webhook', 'wh-1', :run, '2026-03-01 12:00:00', :body, :digest, :body)",
         run=done.run.id,
         body=b"{}",
+        digest=payload_digest(b"{}", b"{}"),
     )
     bench.execute("UPDATE run SET evidence_seen = 1000 WHERE id = :run", run=done.run.id)
     open_run = bench.submit()

@@ -16,7 +16,9 @@ from support import NOW, SQLITE, Bench, flagged, function_call, later, response,
 
 from ledger import InvalidInput, Ledger, NotFound
 from ledger.clock import wait_until
+from ledger.core.hashing import payload_digest
 from ledger.errors import CheckFailed
+from ledger.store.evidence import Fact, Filing
 from ledger.store.exporting import FAILURE_FIELDS
 from ledger.store.following import begin, page_after
 from ledger.store.invariants import INVARIANTS, broken
@@ -73,11 +75,12 @@ def several(bench: Bench) -> list[int]:
     bench.operate(failed, flagged(failed))
     for source, seen_it in (("webhook", 1), ("life", 0)):
         bench.execute(
-            "INSERT INTO evidence (source, key, run_id, received_at, digest, body) "
-            "VALUES (:source, 'wh-1', :run, '2026-03-01 12:00:00', :body, :body)",
+            "INSERT INTO evidence (source, key, run_id, received_at, salt, digest, body) "
+            "VALUES (:source, 'wh-1', :run, '2026-03-01 12:00:00', :body, :digest, :body)",
             source=source,
             run=done.run.id,
             body=b"{}",
+            digest=payload_digest(b"{}", b"{}"),
         )
         if seen_it:
             bench.execute("UPDATE run SET evidence_seen = (SELECT max(id) FROM evidence)")
@@ -133,6 +136,39 @@ def test_runs_come_over_whole(
     assert_whole(other)
     target.anchor()
     assert_whole(other)
+
+
+def test_a_delivery_that_came_here_too_proves_itself(
+    bench: Bench, ledger: Ledger, other: Bench, target: Ledger, tmp_path: Path
+) -> None:
+    """Nobody knew here whose it was. An export whose delivery is missing is refused."""
+    bench.announced(bench.completed(key="told"))
+    path = exported(ledger, tmp_path)
+    fact = Fact("webhook", "wh-1", None, b"{}")
+    other.committer.run(lambda c: Filing(other.store.engine.dialect).add(c, [fact], NOW))
+    assert 1 == target.import_from(path).runs
+
+    assert ["webhook", "parked"] == [
+        other.scalar(f"SELECT source FROM evidence ORDER BY id LIMIT 1 OFFSET {n}") for n in (0, 1)
+    ]
+    assert_whole(other)
+    erased = target.erase(["told"])
+    assert 1 == len(erased.runs)
+    assert 0 == other.scalar("SELECT count(*) FROM evidence WHERE body IS NOT NULL")
+
+
+def test_an_export_without_its_delivery_is_refused(
+    bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path
+) -> None:
+    """The event names it."""
+    bench.announced(bench.completed())
+    path = exported(ledger, tmp_path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith('{"type":"evidence"')))
+    done = target.import_from(path, changed=True)
+
+    assert (0, 1) == (done.runs, done.refusals)
+    assert done.refused[0].why.endswith("the evidence that it names is missing")
 
 
 def test_importing_again_skips_what_is_there(
@@ -321,6 +357,8 @@ BREAKS = {
         fingerprint="v1:0000000000000000",
         failure=dict.fromkeys(FAILURE_FIELDS) | {"provider": "responses"},
     ),
+    "evidence": with_field("evidence", text="{ }"),
+    "evidence gone": with_field("evidence", text=None, salt=None),
     "finished": with_field("run", finished_at=None, state="completed"),
 }
 
