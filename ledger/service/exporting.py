@@ -25,6 +25,7 @@ from ledger.core.export_format import (
 from ledger.core.query import parse_query
 from ledger.errors import InvalidInput
 from ledger.service.export_header import read_header
+from ledger.service.export_path import hold, sync_folder
 from ledger.store.exporting import groups, last_run, matching_ids, page, tombstone_lines
 from ledger.store.schema import HEAD
 from ledger.store.seals import newest_seal
@@ -137,10 +138,11 @@ class ExportFile:
             ) from None
         except (OSError, ValueError) as error:
             raise _unusable(path, error) from None
+        hold(path, handle)
         made = cls(path, handle, Tally(), json.loads(first))
         made.write([first])
         made.sync()
-        _sync_folder(path)
+        sync_folder(path)
         return made
 
     @classmethod
@@ -152,6 +154,7 @@ class ExportFile:
         except (OSError, ValueError) as error:
             raise _unusable(path, error) from None
         try:
+            hold(path, handle)
             made = cls(path, handle, Tally(), read_header(handle.readline(HEADER_BYTES_MAX), path))
             if made.head["ledger"] != ledger:
                 raise InvalidInput(f"{path} is an export of ledger {made.head['ledger']}")
@@ -319,16 +322,6 @@ def _continued(file: ExportFile, query: str) -> Scope:
     except ValueError:
         raise InvalidInput(f"{file.path} was changed: it cannot be continued") from None
     return Scope(query=head["query"], as_of=as_of, through=head["through"])
-
-
-def _sync_folder(path: Path) -> None:
-    """Return when the disk knows that there is such a file: its own flush says nothing of that."""
-    with suppress(OSError):  # Not every file system has folders that can be flushed.
-        folder = os.open(path.absolute().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _unusable(path: Path, error: OSError | ValueError) -> InvalidInput:

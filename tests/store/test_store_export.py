@@ -114,6 +114,21 @@ def test_a_file_is_continued_at_any_byte(bench: Bench, ledger: Ledger, tmp_path:
     assert 4 == done.runs == done.added
 
 
+def test_two_do_not_write_one_file(bench: Bench, ledger: Ledger, tmp_path: Path) -> None:
+    """A prune or an export that seems to hang is still at work: the other one is told so."""
+    bench.completed()
+    path = tmp_path / "all.ndjson"
+    seen_by: list[str] = []
+
+    def meanwhile(_: int) -> None:
+        with pytest.raises(InvalidInput, match="being written by another process") as told:
+            ledger.export_to(path, resume=True)
+        seen_by.append(str(told.value))
+
+    assert 1 == ledger.export_to(path, told=meanwhile).runs
+    assert 1 == len(seen_by)
+
+
 def test_what_cannot_be_continued_is_refused(bench: Bench, ledger: Ledger, tmp_path: Path) -> None:
     """A finished file, another ledger's, another query, none at all, none of ours; and a new
     export overwrites nothing."""
