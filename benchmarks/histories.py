@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from benchmarks.targets import PostgresTarget, Row, SqliteTarget
 from ledger.core.alphabet import EventKind, Source, State, Trigger
-from ledger.core.hashing import event_hash, genesis
+from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.merkle import MerkleTree, leaf_hash, seal_genesis, seal_hash
 from ledger.core.model import EventDraft
 from ledger.fuzzing.nights import BAD, Night, play_night
@@ -43,7 +43,7 @@ TEMPLATE: Final = Night(
 """Short, since each virtual hour is work: still about eight events a run, webhooks and failures."""
 TABLES: Final = ("run", "tag", "attempt", "remote", "tool_call", "payload", "event", "evidence")
 SHARED: Final = ("account", "fingerprint")
-OWN_TEXT: Final = {"key", "marker", "remote_id", "request_id"}
+OWN_TEXT: Final = {"key", "remote_id", "request_id"}
 """Texts that no two runs share: the number of the copy is put behind them."""
 BATCH_RUNS: Final = 2_000
 
@@ -59,6 +59,8 @@ class Shape:
     draft: EventDraft | None = None
     digests: list[tuple[str, bytes]] = field(default_factory=list)
     base: tuple[datetime, datetime | None] | None = None
+    told: tuple[int, bytes] | None = None
+    """The detail that names a delivery, by the number of its payload, and the name in it."""
 
 
 @dataclass(slots=True)
@@ -160,6 +162,9 @@ def _as_event(shape: Shape, columns: list[str], digests: dict[tuple[int, int], b
     recorded = at[columns.index("recorded_at")]
     remote = at.get(columns.index("remote_at"))
     shape.base = (recorded, remote)
+    if told["kind"] == EventKind.notified:
+        detail = next(n for role, n in pairs if role == "detail")
+        shape.told = (detail, json.loads(told["detail"])["webhook_id"].encode())
     shape.draft = EventDraft(
         kind=EventKind(told["kind"]),
         source=Source(told["source"]),
@@ -176,6 +181,16 @@ def _as_event(shape: Shape, columns: list[str], digests: dict[tuple[int, int], b
         request_id=told["request_id"],
         error_code=told["error_code"],
     )
+
+
+def _salted(sheet: Sheet) -> dict[tuple[int, int], tuple[bytes, bytes]]:
+    """Salt and bytes of the payloads of the template, by run and number."""
+    n, salt, body = (sheet.place(name) for name in ("n", "salt", "body"))
+    return {
+        (run, shape.values[n]): (shape.values[salt], shape.values[body])
+        for run, shapes in sheet.by_run.items()
+        for shape in shapes
+    }
 
 
 def _stored(at: datetime) -> str:
@@ -198,6 +213,7 @@ class _Copier:
         self._created = {
             run: dict(shapes[0].times)[created] for run, shapes in runs_sheet.by_run.items()
         }
+        self._salted = _salted(next(sheet for sheet in sheets if sheet.name == "payload"))
         self._seal, self._previous = 0, seal_genesis(ledger)
 
     def batches(self) -> Iterator[list[tuple[str, list[str], list[Row]]]]:
@@ -216,6 +232,7 @@ class _Copier:
         shift = self._begin + (number - 1) * self._step - self._created[template]
         suffix = f"-{number}"
         seq, head = 0, genesis(self._ledger, number)
+        details: dict[int, tuple[bytes, bytes]] = {}
         for sheet in reversed(self._sheets):
             # Events before runs: a run's row names the newest of them.
             for shape in sheet.by_run.get(template, ()):
@@ -227,12 +244,35 @@ class _Copier:
                     row[place] += suffix
                 if shape.draft is not None:
                     seq += 1
-                    previous, head = head, self._hash(shape, number, seq, shift, head, suffix)
+                    if shape.told is not None:
+                        details[shape.told[0]] = self._detail(sheet, row, shape, template, suffix)
+                    previous, head = (
+                        head,
+                        self._hash(shape, number, seq, shift, head, suffix, details),
+                    )
                     row[sheet.place("prev_hash")], row[sheet.place("hash")] = previous, head
+                elif sheet.name == "payload" and row[sheet.place("n")] in details:
+                    made = details[row[sheet.place("n")]]
+                    row[sheet.place("body")], row[sheet.place("digest")] = made
+                elif sheet.name == "remote":
+                    tried = row[sheet.place("marker")].split(":", 2)[2]
+                    row[sheet.place("marker")] = f"{self._ledger}:{number}:{tried}"
                 elif sheet.name == "run":
                     self._as_run(sheet, row, number, seq, head)
                 rows[sheet.name].append(row)
         return number, seq, head
+
+    def _detail(
+        self, sheet: Sheet, row: Row, shape: Shape, template: int, suffix: str
+    ) -> tuple[bytes, bytes]:
+        """The detail of an event names the delivery of this copy; its bytes and their digest."""
+        assert shape.told is not None
+        number, name = shape.told
+        salt, body = self._salted[template, number]
+        place, shown = sheet.place("detail"), name.decode()
+        row[place] = row[place].replace(shown, shown + suffix)
+        body = body.replace(name, name + suffix.encode())
+        return body, payload_digest(salt, body)
 
     def _as_run(self, sheet: Sheet, row: Row, number: int, seq: int, head: bytes) -> None:
         row[sheet.place("origin_ledger")] = self._ledger
@@ -242,7 +282,14 @@ class _Copier:
         row[sheet.place("evidence_seen")] = 0
 
     def _hash(
-        self, shape: Shape, number: int, seq: int, shift: timedelta, head: bytes, suffix: str
+        self,
+        shape: Shape,
+        number: int,
+        seq: int,
+        shift: timedelta,
+        head: bytes,
+        suffix: str,
+        details: dict[int, tuple[bytes, bytes]],
     ) -> bytes:
         draft, base = shape.draft, shape.base
         assert draft is not None
@@ -253,11 +300,14 @@ class _Copier:
         named, draft_id = draft.request_id, draft.request_id
         if named is not None:
             move(draft, "request_id", named + suffix)
+        digests = shape.digests
+        if shape.told is not None:
+            made = details[shape.told[0]][1]
+            digests = [(role, made if role == "detail" else d) for role, d in digests]
         try:
             return event_hash(
-                draft, ledger=self._ledger, run=number, seq=seq, digests=shape.digests,
-                previous=head,
-            )  # fmt: skip
+                draft, ledger=self._ledger, run=number, seq=seq, digests=digests, previous=head
+            )
         finally:
             move(draft, "request_id", draft_id)
 

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -31,7 +32,6 @@ from benchmarks.questions import (
     scene_of,
 )
 from ledger.clock import utcnow
-from ledger.core.export_format import END, kind_of
 
 T = TypeVar("T")
 RUNS_A_DAY: Final = 50_000
@@ -99,13 +99,20 @@ def _verified(scene: Scene, kind: str) -> Row:
 
 
 def _exported(scene: Scene, kind: str) -> None:
-    """The newest runs, but for what may still come."""
+    """The newest runs, but for what may still come; and back into a fresh ledger in SQLite."""
     since = scene.created(max(0, scene.runs - EXPORT_RUNS)).isoformat()
-    began = time.perf_counter()
-    lines = scene.ledger.export(f"since:{since}")
-    ends = sum(kind_of(text.encode()) == END for text in lines)
-    ours = time.perf_counter() - began
-    print(f"{kind}: export, {ends:,} runs, {ends / ours:,.0f} runs/s")
+    with tempfile.TemporaryDirectory(prefix="runward-bench-") as folder:
+        path = Path(folder) / "runs.ndjson"
+        began = time.perf_counter()
+        runs = scene.ledger.export_to(path, f"since:{since}").runs
+        ours = time.perf_counter() - began
+        print(f"{kind}: export, {runs:,} runs, {runs / ours:,.0f} runs/s")
+        with open_ledger(f"sqlite:///{folder}/other.db") as other:
+            began = time.perf_counter()
+            taken = other.import_from(path, take_over=True)
+            ours = time.perf_counter() - began
+            assert (runs, True) == (taken.runs, taken.whole), taken
+            print(f"{kind} to sqlite: import, {runs:,} runs, {runs / ours:,.0f} runs/s")
 
 
 def _pruned(scene: Scene, kind: str, url: str, seconds: float) -> Row:

@@ -25,6 +25,7 @@ from ledger.core.reading import read_object
 from ledger.core.steps import Context, Step, ToolSpec
 from ledger.errors import UpstreamError
 from ledger.store.claims import claim
+from ledger.store.evidence import Fact, Filing, watch_again
 from ledger.store.queries import one
 from ledger.store.records import Decision, Guard, Record, Result, Submission, Written
 from ledger.store.store import Store, ensure_account
@@ -244,6 +245,22 @@ class Bench:
         """Let time pass and have the life decide without a call."""
         self.now += timedelta(seconds=seconds)
         return self.take(facts, Elapsed())
+
+    def announced(self, facts: Facts, key: str = "wh-1") -> Facts:
+        """A delivery about the run's last object came in, and its owner has read it."""
+        told = {
+            "object": "event",
+            "id": f"evt_{key}",
+            "type": "response.completed",
+            "created_at": int(self.now.timestamp()),
+            "data": {"id": facts.remotes[-1].remote_id},
+        }
+        fact = Fact("webhook", key, facts.run.id, json.dumps(told).encode())
+        filing = Filing(self.store.engine.dialect)
+        self.committer.run(lambda c: filing.add(c, [fact], self.now))
+        self.committer.run(lambda c: watch_again(c, facts.run.id, self.now))
+        held = self.claim(only=[facts.run.id]) or [self.facts(facts.run.id)]
+        return self.elapse(held[0])
 
     def tombstone(self, run_id: int, key: str, last_seq: int) -> None:
         """A tombstone written by hand, which proves nothing."""

@@ -87,6 +87,10 @@ def import_runs(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Drive here what still moves; stop it there.")
     ] = False,
+    changed: Annotated[
+        bool,
+        typer.Option("--changed", help="Take what still proves itself of a file that was changed."),
+    ] = False,
     dry_run: DryRun = False,
     form: Out = Format.table,
 ) -> None:
@@ -96,13 +100,16 @@ def import_runs(
     """
     if sum(one is not None for one in (file, adopt, history)) != 1:
         raise InvalidInput("name one file: an export, or --adopt FILE, or --history FILE")
-    if file is None and take_over:
-        raise InvalidInput("--take-over is about runs of an export")
+    if file is None and (take_over or changed):
+        name = "--take-over" if take_over else "--changed"
+        raise InvalidInput(f"{name} is about runs of an export")
     if adopt is not None and dry_run:
         raise InvalidInput("--adopt has no dry run: whether an id is right, upstream says later")
     with opened() as ledger:
         if file is not None:
-            done = ledger.import_from(file, take_over=take_over, dry_run=dry_run, told=_progress)
+            done = ledger.import_from(
+                file, take_over=take_over, dry_run=dry_run, changed=changed, told=_progress
+            )
             _print_imported(done, form)
         else:
             _print_taken(_taken(ledger, adopt, history, dry_run), form)

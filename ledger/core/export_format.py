@@ -19,6 +19,9 @@ PARTS: Final = ("attempt", "remote", "tool_call", "event", "payload", "evidence"
 TOMBSTONE: Final = "tombstone"
 """What is left of a pruned run: a line by itself, after all runs."""
 LINE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What a payload of 64 MiB, the most that is taken from upstream, may become as a text in ASCII."""
+HEADER_BYTES_MAX: Final = 1024 * 1024
+MANIFEST_BYTES_MAX: Final = 64 * 1024
 _START: Final = b'{"type":"'
 
 

@@ -195,6 +195,7 @@ class Evidence:
     source: str
     key: str = ""
     body: bytes
+    digest: bytes
     received_at: datetime
 
 

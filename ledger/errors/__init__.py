@@ -17,7 +17,7 @@ RunwardError                    exit  what to do
 │   ├── UnsupportedDatabase        7  another place for the file, or another database
 │   └── BadRecord                  1  one record could not be stored; the others were
 ├── StillPending                   8  the run has no verdict yet; wait for it
-├── CheckFailed                    9  `verify` or `doctor` found what it names
+├── CheckFailed                    9  `verify`, `doctor` or `import` found it
 ├── Conflict                       1  the key is taken by another request
 ├── NotAllowed                     1  the run's state does not permit this
 ├── LeaseLost                      1  another life owns the run now

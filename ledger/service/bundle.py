@@ -43,8 +43,9 @@ verify.py needs Python and nothing else, and opens no connection. Read it before
 What it proves: the events are those that were chained, in their order, and the payloads are those
 that the events speak of; and the chain was under the seal when the seal was made. That the seal is
 the ledger's own is shown by an anchor that was kept elsewhere (runward anchor): compare the hashes.
-run.json is a summary for reading, and evidence is held against its own digests alone, which nothing
-proves: what counts is events.json and payloads/.
+Evidence of a webhook delivery is proven by the event that tells of it (notified), which names its
+digest; other evidence is held against its own digest alone, which nothing proves. run.json is a
+summary for reading: what counts is events.json, payloads/ and what the events name.
 """
 
 

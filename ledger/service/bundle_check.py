@@ -106,6 +106,26 @@ def check_erased(rows: list[dict[str, Any]], events: list[dict[str, Any]]) -> in
     return len(erased)
 
 
+def check_evidence(rows: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    """What came unasked is what the events speak of; an event says that its bytes were destroyed.
+
+    Afterwards the details have to be checked: they hold the digests.
+    """
+    erased = any(event["kind"] == "erased" for event in events)
+    named = {
+        event["detail"]["webhook_id"]: event["detail"]["digest"]
+        for event in events
+        if event["kind"] == "notified" and "digest" in (event["detail"] or {})
+    }
+    for row in rows:
+        if row["file"] is None and not erased:
+            raise Broken(f"the bytes of evidence {row['n']} are gone, and no event destroyed them")
+        if named.pop(row["key"], row["digest"]) != row["digest"]:
+            raise Broken(f"evidence {row['n']} is not what the event speaks of")
+    if named:
+        raise Broken(f"the evidence {min(named)} is missing")
+
+
 def clean(value: Any) -> Any:
     """A value as it is shown: without what not every database takes."""
     if isinstance(value, str):
@@ -187,9 +207,11 @@ def main() -> int:
         proof = json.loads(read("proof.json"))
         payloads, events = json.loads(read("payloads.json")), json.loads(read("events.json"))
         digests = check_bytes(payloads)
-        check_bytes(json.loads(read("evidence.json")))
+        evidence = json.loads(read("evidence.json"))
+        check_bytes(evidence)
         heads = check_events(proof, events, digests)
         erased = check_erased(payloads, events)
+        check_evidence(evidence, events)
         check_details(events, {row["n"]: row["file"] for row in payloads})
         sealed = check_seal(proof, heads)
     except Broken as error:

@@ -14,18 +14,18 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from ledger.core.export_format import (
     END,
-    FORMAT,
-    HEADER,
+    HEADER_BYTES_MAX,
     LINE_BYTES_MAX,
     MANIFEST,
     TOMBSTONE,
-    VERSION,
     Tally,
     header,
     kind_of,
 )
 from ledger.core.query import parse_query
 from ledger.errors import InvalidInput
+from ledger.service.export_header import read_header
+from ledger.service.export_path import hold, sync_folder
 from ledger.store.exporting import groups, last_run, matching_ids, page, tombstone_lines
 from ledger.store.schema import HEAD
 from ledger.store.seals import newest_seal
@@ -138,8 +138,11 @@ class ExportFile:
             ) from None
         except (OSError, ValueError) as error:
             raise _unusable(path, error) from None
+        hold(path, handle)
         made = cls(path, handle, Tally(), json.loads(first))
         made.write([first])
+        made.sync()
+        sync_folder(path)
         return made
 
     @classmethod
@@ -151,7 +154,8 @@ class ExportFile:
         except (OSError, ValueError) as error:
             raise _unusable(path, error) from None
         try:
-            made = cls(path, handle, Tally(), read_header(handle.readline(LINE_BYTES_MAX), path))
+            hold(path, handle)
+            made = cls(path, handle, Tally(), read_header(handle.readline(HEADER_BYTES_MAX), path))
             if made.head["ledger"] != ledger:
                 raise InvalidInput(f"{path} is an export of ledger {made.head['ledger']}")
             made._scan()
@@ -219,6 +223,11 @@ class ExportFile:
         """Append lines. Raises InvalidInput where the file cannot be written."""
         try:
             for text in lines:
+                if len(text) >= LINE_BYTES_MAX:
+                    raise InvalidInput(
+                        f"{self.path} would get a line of {len(text)} bytes: an import takes no "
+                        f"more than {LINE_BYTES_MAX}"
+                    )
                 self.tally.add(text)
                 self._handle.write(text + b"\n")
         except OSError as error:
@@ -253,27 +262,6 @@ class ExportFile:
         except OSError as error:
             raise _unusable(self.path, error) from None
         self.sync()
-
-
-def read_header(text: bytes, path: Path) -> dict[str, Any]:
-    """The first line of an export. Raises InvalidInput for any other."""
-    try:
-        head = json.loads(text)
-        known = head["type"] == HEADER and head["format"] == FORMAT
-    except (ValueError, KeyError, TypeError, RecursionError):
-        head, known = {}, False
-    if not known:
-        raise InvalidInput(f"{path} is no export: its first line is no header")
-    if head.get("version") != VERSION:
-        raise InvalidInput(
-            f"{path} has format version {str(head.get('version'))[:20]}, and this runward reads "
-            f"version {VERSION}",
-            hint="use the runward version that wrote it, or a newer one",
-        )
-    kinds = {"ledger": str, "query": str, "as_of": str, "through": int, "archive": bool}
-    if not all(isinstance(head.get(name), kind) for name, kind in kinds.items()):
-        raise InvalidInput(f"{path} is no export: its header lacks what every header has")
-    return dict(head)
 
 
 def export_to(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -13,10 +11,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from ledger.clock import monotonic, rest, utcnow
 from ledger.core.decide import keeping
 from ledger.core.decide.operator import carry_out
-from ledger.core.export_format import END, LINE_BYTES_MAX, MANIFEST, RUN, TOMBSTONE
+from ledger.core.export_format import TOMBSTONE
 from ledger.core.model import Change, Facts
-from ledger.errors import InvalidInput
-from ledger.service.exporting import read_header
+from ledger.errors import CheckFailed
+from ledger.service.export_reading import Survey, name_of, opened, runs_of, survey
 from ledger.store.importing import Verdict, judge, place
 from ledger.store.parcels import BadRun, Parcel, read_parcel
 from ledger.store.stones import Laid, judge_stone, lay, read_stone
@@ -30,13 +28,8 @@ if TYPE_CHECKING:
 
 BATCH_RUNS: Final = 50
 BATCH_BYTES: Final = 4 * 1024 * 1024
-RUN_BYTES_MAX: Final = 1024 * 1024 * 1024
-RUN_LINES_MAX: Final = 500_000
-"""A short line takes a hundred times its length in memory."""
 REFUSED_MAX: Final = 1_000
 REST_SECONDS: Final = 0.005
-HEAD_BYTES: Final = 80
-"""So far into a line its type is looked for, before it is parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +71,44 @@ class Importer:
     """One import of one file into one ledger."""
 
     def __init__(
-        self, store: Store, writer: ThreadWriter, actor: str, *, take_over: bool, dry_run: bool
+        self,
+        store: Store,
+        writer: ThreadWriter,
+        actor: str,
+        *,
+        take_over: bool,
+        dry_run: bool,
+        changed: bool,
     ) -> None:
         self._store, self._writer, self._actor = store, writer, actor
-        self._take_over, self._dry = take_over, dry_run
+        self._take_over, self._dry, self._changed = take_over, dry_run, changed
         self._told: Callable[[int], None] | None = None
 
     def run(self, path: Path, told: Callable[[int], None] | None) -> Imported:
-        """Read the file twice: for its hash, which the history of each run will name, then for its
-        runs. Raises InvalidInput for a file that is no export, DatabaseError."""
+        """Read the file twice: to hold it against its manifest, then for its runs. Raises
+        InvalidInput for a file that is no export, CheckFailed for one that was changed,
+        DatabaseError."""
         self._told = told
-        with _opened(path) as handle:
-            head = read_header(handle.readline(LINE_BYTES_MAX), path)
-            done = Imported(ledger=head["ledger"], dry=self._dry)
+        with opened(path) as handle:
+            found = survey(handle, path)
+            if found.changed and not self._changed:
+                raise CheckFailed(
+                    f"{path} was changed after it was written: {found.changed}; nothing was taken",
+                    hint="look for an intact copy; --changed takes the runs that still prove "
+                    "themselves",
+                )
+            done = Imported(ledger=found.head["ledger"], dry=self._dry, problems=_problems(found))
             handle.seek(0)
-            sha256 = _hash(handle, done)
-            handle.seek(0)
-            handle.readline(LINE_BYTES_MAX)
-            self._read(handle, done, sha256)
+            self._read(handle, done, found)
         return done
 
-    def _read(self, handle: IO[bytes], done: Imported, sha256: str) -> None:
+    def _read(self, handle: IO[bytes], done: Imported, found: Survey) -> None:
+        sha256 = found.sha256
         batch: list[Parcel] = []
         size = 0
         keys: set[str] = set()
         stones: list[Tombstone] = []
-        for lines, count in _grouped(handle, done):
+        for lines, count in runs_of(handle, found, done.refuse):
             if lines[0]["type"] == TOMBSTONE:
                 # A run that was pruned while it was exported comes first: it is more than that.
                 self._place(batch, done, sha256)
@@ -113,7 +118,7 @@ class Importer:
             try:
                 parcel = read_parcel(lines)
             except BadRun as error:
-                done.refuse(_name(lines), str(error))
+                done.refuse(name_of(lines), str(error))
                 continue
             if parcel.key in keys or len(batch) >= BATCH_RUNS or size + count > BATCH_BYTES:
                 self._place(batch, done, sha256)
@@ -131,7 +136,7 @@ class Importer:
         try:
             stone = read_stone(line)
         except BadRun as error:
-            done.refuse(_name([line]), str(error))
+            done.refuse(name_of([line]), str(error))
             return waiting
         if len(waiting) >= BATCH_RUNS or any(one.key == stone.key for one in waiting):
             self._lay(waiting, done)
@@ -204,76 +209,12 @@ class Importer:
         return placed
 
 
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{path} cannot be read: {why}") from None
-
-
-def _hash(handle: IO[bytes], done: Imported) -> str:
-    """The SHA-256 of the lines before the manifest, held against what that says."""
-    made, last = hashlib.sha256(), b""
-    while text := handle.readline(LINE_BYTES_MAX):
-        # However it is spelled: somebody may have passed the file through another program.
-        if MANIFEST.encode() in text[:HEAD_BYTES] and _parsed(text).get("type") == MANIFEST:
-            last = text
-            break
-        made.update(text)
-    if not last:
-        done.problems.append("the file ends without a manifest: it was cut off")
-    elif (said := _parsed(last).get("sha256")) != made.hexdigest():
-        done.problems.append(
-            f"the file was changed: its manifest says {str(said)[:64]}, and its lines make "
-            f"{made.hexdigest()}"
-        )
-    elif handle.readline(LINE_BYTES_MAX):
-        done.problems.append("something follows the manifest: it is not read")
-    return made.hexdigest()
-
-
-def _grouped(handle: IO[bytes], done: Imported) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    """The lines of one run after the other, and how many bytes they are."""
-    lines: list[dict[str, Any]] = []
-    size, number = 0, 1
-    while text := handle.readline(LINE_BYTES_MAX):
-        number += 1
-        fields = _parsed(text)
-        kind = fields.get("type")
-        if kind == MANIFEST:
-            break
-        if kind == RUN and lines:
-            done.refuse(_name(lines), "its lines break off")
-            lines, size = [], 0
-        if not lines and kind == TOMBSTONE:
-            yield [fields], len(text)
-            continue
-        if not lines and kind != RUN:
-            done.refuse(f"line {number}", "it belongs to no run")
-            continue
-        lines.append(fields)
-        size += len(text)
-        if size > RUN_BYTES_MAX or len(lines) > RUN_LINES_MAX:
-            most = f"{RUN_BYTES_MAX} bytes, or {RUN_LINES_MAX} lines"
-            done.refuse(_name(lines), f"it is larger than {most}")
-            lines, size = [], 0
-        elif kind == END:
-            yield lines, size
-            lines, size = [], 0
-    if lines:
-        done.refuse(_name(lines), "its lines break off")
-
-
-def _parsed(text: bytes) -> dict[str, Any]:
-    """The object that a line is; empty for one that is none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _name(lines: list[dict[str, Any]]) -> str:
-    first = lines[0]
-    return f"run {str(first.get('run'))[:20]} (key {str(first.get('key'))[:60]!r})"
+def _problems(found: Survey) -> list[str]:
+    said = []
+    if found.cut_off:
+        said.append("the file ends without a manifest: it was cut off")
+    if found.changed:
+        said.append(f"the file was changed: {found.changed}")
+    if found.trailing:
+        said.append("something follows the manifest: it is not read")
+    return said

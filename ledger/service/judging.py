@@ -120,7 +120,7 @@ class Judge:
             raise InvalidInput(f"adopt does not know {', '.join(map(repr, settings))}")
         kind = RemoteKind.thread_run if provider == "assistants" else RemoteKind.response
         new = NewRun(
-            key=judge_key(key) if key else f"adopted-{provider}-{remote_id}"[:256],
+            key=judge_key(key) if key is not None else f"adopted-{provider}-{remote_id}"[:256],
             provider=provider,
             account_id=0,
             request=canonical_json({"adopted": remote_id, "thread_id": thread}),

@@ -64,6 +64,7 @@ class Moving(Part):
         *,
         take_over: bool = False,
         dry_run: bool = False,
+        changed: bool = False,
         told: Callable[[int], None] | None = None,
     ) -> Imported:
         """Take in the runs of a file that `export_to` wrote: each with its history, under a new
@@ -71,11 +72,17 @@ class Moving(Part):
         named, and the rest goes on. So it may be broken off and called again.
 
         Runs that still move are taken only with `take_over`, and are driven here from then on: the
-        other ledger must not do that any more. Raises InvalidInput for a file that is no export,
-        DatabaseError.
+        other ledger must not do that any more. A file that is not as its manifest says is refused
+        as a whole; with `changed`, what still proves itself is taken out of it. Raises InvalidInput
+        for a file that is no export, CheckFailed for a changed one, DatabaseError.
         """
         importer = Importer(
-            self.store, self.writer, self._actor, take_over=take_over, dry_run=dry_run
+            self.store,
+            self.writer,
+            self._actor,
+            take_over=take_over,
+            dry_run=dry_run,
+            changed=changed,
         )
         return importer.run(Path(path), told)
 

@@ -28,8 +28,9 @@ BLANKED: Final = (
 )
 """What is blanked, by table: the run's row is blanked with the event that tells of it."""
 PARKED: Final = (
-    "source = 'webhook' AND run_id IS NULL "
-    "AND key IN (SELECT webhook_id FROM delivery WHERE run_id {which})"
+    "source = 'webhook' AND run_id IS NULL AND key IN "
+    "(SELECT webhook_id FROM delivery WHERE run_id {which} UNION ALL "
+    "SELECT own.key FROM evidence AS own WHERE own.source = 'parked' AND own.run_id {which})"
 )
 """Deliveries that came before anybody knew whose they were: their bytes name no run."""
 CHECKPOINT_SECONDS: Final = 10.0

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from ledger.core.alphabet import RemoteState
+from ledger.core.delivery import PARKED, WEBHOOK
 from ledger.core.export_format import PARTS
 from ledger.core.intent import AccountProfile
 from ledger.core.tombstone import epitaph
 from ledger.errors import RunwardError
 from ledger.store.batch import new_run_ids
+from ledger.store.direct import among, execute, listed
 from ledger.store.facts import EVIDENCE, RUN
 from ledger.store.failures import FINGERPRINT
 from ledger.store.fingerprints import Fingerprints
@@ -218,8 +220,8 @@ def _insert(connection: sa.Connection, rows: dict[str, list[Row]]) -> None:
         Bulk(table, ("id",), dialect).insert(connection, rows[name])
     _insert_fingerprints(connection, rows["fingerprint"])
     Bulk(LANE, ("account_id",), dialect).insert(connection, rows["lane"])
+    _rename(connection, [*rows["seen"], *rows["evidence"]])
     evidence = Bulk(EVIDENCE, ("id",), dialect)
-    # The same delivery may have reached this ledger too, and have found nobody.
     evidence.insert(connection, rows["seen"], ignore=True)
     runs = sorted({row["run_id"] for row in rows["seen"]})
     newest = sa.select(EVIDENCE.c.run_id, sa.func.max(EVIDENCE.c.id))
@@ -227,6 +229,19 @@ def _insert(connection: sa.Connection, rows: dict[str, list[Row]]) -> None:
     seen = [{"id": run, "evidence_seen": last} for run, last in connection.execute(newest)]
     Bulk(RUN, ("id",), dialect).update(connection, seen)
     evidence.insert(connection, rows["evidence"], ignore=True)
+
+
+def _rename(connection: sa.Connection, rows: list[Row]) -> None:
+    """The same delivery may have reached this ledger too, and have found nobody: then this is one
+    of which it became known later whose it is. The history names its digest, so it has to come."""
+    keys = [row["key"] for row in rows if row["source"] == WEBHOOK]
+    kind = connection.dialect.name
+    statement = f"SELECT key FROM evidence WHERE source = '{WEBHOOK}' AND key {among(kind, 'text')}"
+    found = execute(connection, statement, (listed(kind, keys),), rows=True) if keys else ()
+    taken = {row[0] for row in found}
+    for row in rows:
+        if row["source"] == WEBHOOK and row["key"] in taken:
+            row["source"] = PARKED
 
 
 def _insert_fingerprints(connection: sa.Connection, rows: list[Row]) -> None:

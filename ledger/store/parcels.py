@@ -19,6 +19,7 @@ from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.model import EventDraft, Fingerprint
 from ledger.core.policy import DEADLINE_SECONDS_MAX, SETTLE_SECONDS_MAX, Policy, bounded
 from ledger.core.request import judge_key, judge_provider, judge_tags
+from ledger.core.witness import Witness
 from ledger.errors import RunwardError
 from ledger.store.exporting import ACCOUNT_FIELDS, FAILURE_FIELDS, LOCAL
 from ledger.store.failures import FINGERPRINT
@@ -277,20 +278,31 @@ def _check_chain(parcel: Parcel) -> None:
         if not kept and (salt is not None or body is not None):
             raise BadRun(f"payload {n} is half erased")
     previous, state = genesis(row["origin_ledger"], row["origin_run"]), "queued"
-    blanked = Blanked()
+    blanked, witness = Blanked(), Witness()
     for n, body in bodies.items():
         if body is None:
             blanked.add(n, n)
     for event in parcel.parts["event"]:
         previous = _next(event, row, digests, bodies, previous)
         blanked.event(event["kind"], event["payloads"] or ())
+        witness.event(event["kind"], event["seq"], event["detail"])
         state = event["to_state"] or state
     if (lost := blanked.lost()) is not None:
         raise BadRun(f"the bytes of payload {lost} are gone, and no event destroyed them")
+    _check_evidence(parcel, witness)
     if previous != parcel.head:
         raise BadRun("its head is not where its history ends")
     if row["state"] != state:
         raise BadRun("its state is not where its history ends")
+
+
+def _check_evidence(parcel: Parcel, witness: Witness) -> None:
+    for row in parcel.parts["evidence"]:
+        wrong = witness.row(row["key"], row["salt"], row["digest"], row["body"])
+        if wrong is not None:
+            raise BadRun(wrong[1])
+    if (missing := witness.missing()) is not None:
+        raise BadRun(f"of event {missing[0]} {missing[1]}")
 
 
 def _next(

@@ -209,7 +209,8 @@ def _delete(connection: sa.Connection, ids: Sequence[int]) -> None:
     """Every row that is about these runs, in whatever table; the runs last."""
     kind = connection.dialect.name
     parked = PARKED.format(which=among(kind, "bigint"))
-    execute(connection, f"DELETE FROM evidence WHERE {parked}", (listed(kind, ids),))
+    both = (listed(kind, ids), listed(kind, ids))
+    execute(connection, f"DELETE FROM evidence WHERE {parked}", both)
     tables = [
         table.name
         for table in reversed(Table.metadata.sorted_tables)

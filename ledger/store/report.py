@@ -150,6 +150,7 @@ class Reader:
             name=name,
             failed_attempts=int(self._connection.execute(failed).scalar_one()),
             span=span,
+            pruned=_pruned(self._connection, span),
             ends=self.within(material.EndRow, RUN, where, order=(RUN.c.id,)),
             spent=[
                 material.SpentRow(row[0], *(int(n) for n in row[1:]))

@@ -16,10 +16,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ledger.core.alphabet import EventKind
 from ledger.core.anchor import Anchor
 from ledger.core.blanked import Blanked
 from ledger.core.hashing import event_hash, genesis, payload_digest
 from ledger.core.model import EventDraft
+from ledger.core.witness import Witness
 from ledger.store.direct import among, execute, listed, stream
 from ledger.store.fetch import read_time
 from ledger.store.rows import clean_json
@@ -39,6 +41,10 @@ EVENTS: Final = (
     "CAST(detail AS text), CAST(payloads AS text), prev_hash, hash FROM event"
 )
 PAYLOADS: Final = "SELECT run_id, n, salt, digest, body FROM payload"
+EVIDENCE: Final = (
+    "SELECT run_id, key, salt, digest, body FROM "
+    "(SELECT * FROM evidence WHERE run_id IS NOT NULL) AS known"
+)
 LEAVES: Final = "SELECT run_id, seq, head, seal FROM seal_leaf"
 
 
@@ -107,6 +113,7 @@ class _History:
     digests: dict[int, bytes] = field(default_factory=dict)
     wrong: set[int] = field(default_factory=set)
     blanked: Blanked = field(default_factory=Blanked)
+    witness: Witness = field(default_factory=Witness)
     seq: int = 0
     state: str | None = None
     fault: Broken | None = None
@@ -126,6 +133,7 @@ class _Check:
         self._ids = None if run_ids is None else sorted(set(run_ids))
         self._events = self._open(EVENTS, "run_id", ", seq", ROWS)
         self._payloads = self._open(PAYLOADS, "run_id", ", n", BODIES)
+        self._evidence = self._open(EVIDENCE, "run_id", "", BODIES)
         self._leaves = self._open(LEAVES, "run_id", ", seal", ROWS)
         self._tombstones = self._open(STONES, "run_id", "", ROWS)
         self._time: Callable[[Any], datetime] = read_time if self._kind == "sqlite" else same_time
@@ -165,8 +173,9 @@ class _Check:
         found |= {run: fault for run, grave in ends.items() if (fault := grave.end())}
         for row in self._events.before(run_id):
             found.setdefault(row[0], Broken(row[0], row[1], "the run that it belongs to is gone"))
-        for _ in self._payloads.before(run_id):
-            pass
+        for rows in (self._payloads, self._evidence):
+            for _ in rows.before(run_id):
+                pass
         return [found[run] for run in sorted(found)]
 
     def _run(self, row: Any) -> Broken | None:
@@ -194,7 +203,18 @@ class _Check:
             self._payload(history, payload)
         if (lost := history.blanked.lost()) is not None:
             history.fail(lost, "bytes are gone, and no event destroyed them")
+        self._witnessed(history)
         return history.fault
+
+    def _witnessed(self, history: _History) -> None:
+        """What reached the run unasked is what its events speak of."""
+        for _, key, salt, digest, body in self._evidence.of(history.id):
+            kept = [None if value is None else bytes(value) for value in (salt, body)]
+            wrong = history.witness.row(key, kept[0], bytes(digest), kept[1])
+            if wrong is not None:
+                history.fail(wrong[0] or history.seq, wrong[1])
+        if (missing := history.witness.missing()) is not None:
+            history.fail(*missing)
 
     def _next(self, history: _History, event: Any, sealed: int) -> int:
         try:
@@ -226,6 +246,8 @@ class _Check:
         for role, n in pairs:
             self._payloads_to(history, n, (detail,) if role == "detail" else ())
         history.blanked.event(row[2], pairs)
+        told = _value(detail) if row[2] == EventKind.notified else None
+        history.witness.event(row[2], seq, told)
         digests = history.digests
         if any(n not in digests for _, n in pairs):
             history.fail(seq, "a payload that it names is missing")

@@ -340,7 +340,9 @@ class World:
             body = dump_outcome(self.lost[self.pick(range(len(self.lost)))])
         self.evidence_ids += 1
         source = "life" if kind == "evidence" else "webhook"
-        item = Evidence(id=self.evidence_ids, source=source, body=body, received_at=self.now)
+        item = Evidence(
+            id=self.evidence_ids, source=source, body=body, digest=b"", received_at=self.now
+        )
         self.facts = replace(self.facts, evidence=(*self.facts.evidence, item))
 
     # Upstream.

@@ -132,7 +132,9 @@ class Play:
 
     def file(self, outcome: Outcome) -> Play:
         """Evidence arrives from a life that lost the run."""
-        item = Evidence(id=99, source="life", body=dump_outcome(outcome), received_at=self.now)
+        item = Evidence(
+            id=99, source="life", body=dump_outcome(outcome), digest=b"", received_at=self.now
+        )
         self.facts = replace(self.facts, evidence=(*self.facts.evidence, item))
         return self
 

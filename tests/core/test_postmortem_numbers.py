@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -152,6 +153,25 @@ def test_more_failures_than_expected_have_a_time() -> None:
     (one,) = found["over_time"]["excess"]
     assert later(7_200).isoformat() == one["first"]
     assert later(7_200 + 15 * 39).isoformat() == one["last"]
+
+
+def test_a_share_of_what_a_prune_left_says_so() -> None:
+    """In the sentence that gives it; and neither window tells what is usual of the other."""
+    rows = [ended(State.failed, 60.0 * n, run_id=n) for n in range(1, 30)]
+    kept = [*rows, ended(State.completed, 1_900.0, run_id=30)]
+    found = of(*kept, pruned=970, before=(before(0.03),))
+
+    assert "29 of them failed (96.7%, 95 % interval" in found["summary"][0]
+    assert " of what is left, with 970 runs of it pruned; " in found["summary"][0]
+    assert (970, [], True) == (
+        found["impact"]["pruned"],
+        found["over_time"]["excess"],
+        found["quiet"],
+    )
+    assert [None] == [past["failure_ratio"] for past in found["comparison"]]
+    earlier = of(*kept, before=(replace(before(0.03), pruned=5),))
+    assert [(None, 5)] == [(p["failure_ratio"], p["pruned"]) for p in earlier["comparison"]]
+    assert "1 run of it pruned" in of(pruned=1)["summary"][0]
 
 
 def test_an_empty_window_says_so() -> None:

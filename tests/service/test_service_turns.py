@@ -272,7 +272,7 @@ def test_who_is_touched_in_line_stands_where_it_belongs() -> None:
     cancelled, told = bench.agenda.entries[150], bench.agenda.entries[160]
     run = replace(cancelled.facts.run, cancel_requested_at=bench.now)
     cancelled.facts = replace(cancelled.facts, run=run)
-    delivery = Evidence(id=1, source="webhook", body=b"", received_at=bench.now)
+    delivery = Evidence(id=1, source="webhook", body=b"", digest=b"", received_at=bench.now)
     told.facts = replace(told.facts, evidence=(delivery,))
     for _ in range(2):
         bench.agenda.touch(150, bench.now)

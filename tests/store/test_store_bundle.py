@@ -44,6 +44,7 @@ def run(bench: Bench) -> int:
         digest=payload_digest(b"s" * 16, b"{}"),
         body=b"{}",
     )
+    facts = bench.announced(facts, "wh-2")
     bench.submit_many(3)
     bench.committer.run(lambda c: seal(c, bench.store.ledger_id, bench.now))
     return facts.run.id
@@ -178,7 +179,31 @@ def detail_of_none(folder: Path) -> None:
     (folder / "events.json").write_text(json.dumps(events))
 
 
-FORGED = (without_salt, without_bytes, twice, other_detail, detail_of_none)
+def other_delivery(folder: Path) -> None:
+    """Other bytes of what was delivered, with a digest that fits them."""
+    rows = json.loads((folder / "evidence.json").read_text())
+    digest = payload_digest(bytes.fromhex(rows[1]["salt"]), b"{}").hex()
+    (folder / rows[1]["file"]).write_bytes(b"{}")
+    (folder / "evidence.json").write_text(json.dumps([rows[0], rows[1] | {"digest": digest}]))
+
+
+def no_delivery(folder: Path) -> None:
+    """Without what was delivered."""
+    rows = json.loads((folder / "evidence.json").read_text())
+    (folder / "evidence.json").write_text(json.dumps(rows[:1]))
+
+
+def erased_delivery(folder: Path) -> None:
+    """As if what was delivered had been erased."""
+    rows = json.loads((folder / "evidence.json").read_text())
+    gone = rows[1] | {"file": None, "salt": None}
+    (folder / "evidence.json").write_text(json.dumps([rows[0], gone]))
+
+
+FORGED = (
+    without_salt, without_bytes, twice, other_detail, detail_of_none, other_delivery, no_delivery,
+    erased_delivery,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("forge", FORGED)

@@ -14,6 +14,7 @@ from support import NOW, Bench, function_call, response, seen
 
 from ledger import InvalidInput, Ledger
 from ledger.core.export_format import PARTS
+from ledger.core.hashing import payload_digest
 from ledger.store.seals import seal
 
 
@@ -34,10 +35,11 @@ def several(bench: Bench) -> list[int]:
     calls = response("completed", remote_id="resp_c", output=[function_call("call_1")])
     bench.take(asks, seen(calls))
     bench.execute(
-        "INSERT INTO evidence (source, key, run_id, received_at, digest, body) "
-        "VALUES ('webhook', 'wh-1', :run, '2026-03-01 12:00:00', :body, :body)",
+        "INSERT INTO evidence (source, key, run_id, received_at, salt, digest, body) "
+        "VALUES ('webhook', 'wh-1', :run, '2026-03-01 12:00:00', :body, :digest, :body)",
         run=done.run.id,
         body=b"{}",
+        digest=payload_digest(b"{}", b"{}"),
     )
     bench.execute("UPDATE run SET evidence_seen = 1000 WHERE id = :run", run=done.run.id)
     open_run = bench.submit()
@@ -110,6 +112,21 @@ def test_a_file_is_continued_at_any_byte(bench: Bench, ledger: Ledger, tmp_path:
         assert whole == path.read_bytes(), cut
         assert done.sha256 == again.sha256
     assert 4 == done.runs == done.added
+
+
+def test_two_do_not_write_one_file(bench: Bench, ledger: Ledger, tmp_path: Path) -> None:
+    """A prune or an export that seems to hang is still at work: the other one is told so."""
+    bench.completed()
+    path = tmp_path / "all.ndjson"
+    seen_by: list[str] = []
+
+    def meanwhile(_: int) -> None:
+        with pytest.raises(InvalidInput, match="being written by another process") as told:
+            ledger.export_to(path, resume=True)
+        seen_by.append(str(told.value))
+
+    assert 1 == ledger.export_to(path, told=meanwhile).runs
+    assert 1 == len(seen_by)
 
 
 def test_what_cannot_be_continued_is_refused(bench: Bench, ledger: Ledger, tmp_path: Path) -> None:

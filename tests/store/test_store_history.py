@@ -139,11 +139,12 @@ def test_ids_are_adopted_line_by_line(
         {"respones": "resp_3"},
         "nonsense",
         {"response": "resp_4", "key": "mine"},
+        {"response": "resp_5", "key": ""},
     )
     with Ledger.open(bench.store.url, actor="ann") as opened:
         done = list(opened.adopt_from(path))
 
         outcomes = [one.outcome for one in done]
-        assert ["taken", "taken", "skipped", *["refused"] * 6] == outcomes
+        assert ["taken", "taken", "skipped", *["refused"] * 7] == outcomes
         assert ("mine", "queued") == (opened.get("resp_1").key, opened.get("run_1").state)
     assert 2 == bench.scalar("SELECT count(*) FROM watch")

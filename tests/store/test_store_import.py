@@ -16,6 +16,9 @@ from support import NOW, SQLITE, Bench, flagged, function_call, later, response,
 
 from ledger import InvalidInput, Ledger, NotFound
 from ledger.clock import wait_until
+from ledger.core.hashing import payload_digest
+from ledger.errors import CheckFailed
+from ledger.store.evidence import Fact, Filing
 from ledger.store.exporting import FAILURE_FIELDS
 from ledger.store.following import begin, page_after
 from ledger.store.invariants import INVARIANTS, broken
@@ -72,11 +75,12 @@ def several(bench: Bench) -> list[int]:
     bench.operate(failed, flagged(failed))
     for source, seen_it in (("webhook", 1), ("life", 0)):
         bench.execute(
-            "INSERT INTO evidence (source, key, run_id, received_at, digest, body) "
-            "VALUES (:source, 'wh-1', :run, '2026-03-01 12:00:00', :body, :body)",
+            "INSERT INTO evidence (source, key, run_id, received_at, salt, digest, body) "
+            "VALUES (:source, 'wh-1', :run, '2026-03-01 12:00:00', :body, :digest, :body)",
             source=source,
             run=done.run.id,
             body=b"{}",
+            digest=payload_digest(b"{}", b"{}"),
         )
         if seen_it:
             bench.execute("UPDATE run SET evidence_seen = (SELECT max(id) FROM evidence)")
@@ -132,6 +136,39 @@ def test_runs_come_over_whole(
     assert_whole(other)
     target.anchor()
     assert_whole(other)
+
+
+def test_a_delivery_that_came_here_too_proves_itself(
+    bench: Bench, ledger: Ledger, other: Bench, target: Ledger, tmp_path: Path
+) -> None:
+    """Nobody knew here whose it was. An export whose delivery is missing is refused."""
+    bench.announced(bench.completed(key="told"))
+    path = exported(ledger, tmp_path)
+    fact = Fact("webhook", "wh-1", None, b"{}")
+    other.committer.run(lambda c: Filing(other.store.engine.dialect).add(c, [fact], NOW))
+    assert 1 == target.import_from(path).runs
+
+    assert ["webhook", "parked"] == [
+        other.scalar(f"SELECT source FROM evidence ORDER BY id LIMIT 1 OFFSET {n}") for n in (0, 1)
+    ]
+    assert_whole(other)
+    erased = target.erase(["told"])
+    assert 1 == len(erased.runs)
+    assert 0 == other.scalar("SELECT count(*) FROM evidence WHERE body IS NOT NULL")
+
+
+def test_an_export_without_its_delivery_is_refused(
+    bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path
+) -> None:
+    """The event names it."""
+    bench.announced(bench.completed())
+    path = exported(ledger, tmp_path)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith('{"type":"evidence"')))
+    done = target.import_from(path, changed=True)
+
+    assert (0, 1) == (done.runs, done.refusals)
+    assert done.refused[0].why.endswith("the evidence that it names is missing")
 
 
 def test_importing_again_skips_what_is_there(
@@ -320,6 +357,8 @@ BREAKS = {
         fingerprint="v1:0000000000000000",
         failure=dict.fromkeys(FAILURE_FIELDS) | {"provider": "responses"},
     ),
+    "evidence": with_field("evidence", text="{ }"),
+    "evidence gone": with_field("evidence", text=None, salt=None),
     "finished": with_field("run", finished_at=None, state="completed"),
 }
 
@@ -331,7 +370,7 @@ def test_a_broken_run_is_refused_and_named(
     """And the other one comes over; that the file was changed is said too."""
     several(bench)
     path = rewritten(exported(ledger, tmp_path), BREAKS[how])
-    done = target.import_from(path)
+    done = target.import_from(path, changed=True)
 
     assert (1, 1) == (done.runs, len({refused.what for refused in done.refused} - LINES)), done
     assert done.refused[0].what.startswith("run 1 ")
@@ -339,6 +378,91 @@ def test_a_broken_run_is_refused_and_named(
     assert "changed" in done.problems[0]
     assert 2 == other.scalar("SELECT count(*) FROM run")
     assert_whole(other)
+
+
+def forged(line: dict[str, Any]) -> dict[str, Any]:
+    """Another model, which no chain covers."""
+    return line | {"model": "better"} if line["type"] == "run" else line
+
+
+def miscounted(line: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the right hash and a wrong count."""
+    return line | {"runs": 3} if line["type"] == "manifest" else line
+
+
+@pytest.mark.parametrize("change", [forged, miscounted])
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_file_that_was_changed_is_refused_whole(
+    bench: Bench, ledger: Ledger, other: Bench, target: Ledger, tmp_path: Path, change: Any,
+    dry: bool,
+) -> None:  # fmt: skip
+    """Before a row is written, also where every chain holds; unless one says to take it."""
+    several(bench)
+    lines = exported(ledger, tmp_path).read_bytes().splitlines(keepends=True)
+    path = tmp_path / "changed.ndjson"
+    made = [(json.loads(one), one) for one in lines]
+    path.write_bytes(
+        b"".join(
+            one if change(fields) == fields else json.dumps(change(fields)).encode() + b"\n"
+            for fields, one in made
+        )
+    )
+    with pytest.raises(CheckFailed, match=r"changed after it was written.*nothing was taken"):
+        target.import_from(path, dry_run=dry)
+
+    assert 1 == other.scalar("SELECT count(*) FROM run")
+    done = target.import_from(path, changed=True, dry_run=dry)
+    assert (2, 1, False) == (done.runs, len(done.problems), done.whole)
+
+
+def test_an_archive_gives_back_the_newest_copy(
+    bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prune died between writing down and deleting, and somebody noted the run before the next
+    one: the file has it twice."""
+    done = bench.completed(key="twice")
+    path = tmp_path / "archive.ndjson"
+
+    def die(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.service.retention.Retention._bury", die)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.prune("1d", archive=path)
+    ledger.note(done.run.id, "a late word")
+    ledger.prune("1d", archive=path)
+    assert 2 == path.read_text().count('{"type":"end"')
+    taken = target.import_from(path)
+
+    assert (1, 0, 0, True) == (taken.runs, taken.skipped, taken.refusals, taken.whole), taken
+    kinds = [event["kind"] for event in target.events("twice")]
+    assert ["noted", "imported"] == kinds[-2:]
+    assert () == target.verify().broken
+
+
+def test_what_would_fill_memory_is_refused_unread(
+    bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is mostly brackets, and a line longer than any; long texts are fine."""
+    monkeypatch.setattr("ledger.service.export_reading.PLAIN_BYTES", 100_000)
+    monkeypatch.setattr("ledger.service.export_reading.NESTED_BYTES_MAX", 50_000)
+    bench.completed(request=json.dumps({"input": '"[{\\' * 200_000}).encode())
+    lines = exported(ledger, tmp_path).read_text().splitlines(keepends=True)
+    nested = '{"type":"payload","run":9,"text":[' + "{}," * 40_000 + "0]}\n"
+    many = '{"type":"payload","run":9,"text":[' + '"",' * 40_000 + "0]}\n"
+    path = tmp_path / "nested.ndjson"
+    for bad in (nested, many):
+        path.write_text(
+            "".join([lines[0], '{"type":"run","run":9,"key":"bad"}\n', bad, *lines[1:]])
+        )
+        done = target.import_from(path, changed=True, dry_run=True)
+        assert 1 == done.runs
+        assert "run 9 (key 'bad')" == done.refused[0].what
+        assert done.refused[0].why.startswith("it nests more than 50000 bytes")
+    monkeypatch.setattr("ledger.service.export_reading.LINE_BYTES_MAX", 100_000)
+    with pytest.raises(InvalidInput, match="line 3 is longer than 100000 bytes"):
+        target.import_from(path, changed=True)
 
 
 LINES = {f"line {n}" for n in range(100)}
@@ -368,12 +492,12 @@ def test_a_run_without_end_is_not_kept_in_memory(
     bench: Bench, ledger: Ledger, target: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is refused after so many lines, and what follows it is read."""
-    monkeypatch.setattr("ledger.service.importing.RUN_LINES_MAX", 60)
+    monkeypatch.setattr("ledger.service.export_reading.RUN_LINES_MAX", 60)
     several(bench)
     lines = exported(ledger, tmp_path).read_text().splitlines(keepends=True)
     path = tmp_path / "endless.ndjson"
     path.write_text("".join([*lines[:2], '{"type":"event","run":1}\n' * 100, *lines[1:]]))
-    done = target.import_from(path)
+    done = target.import_from(path, changed=True)
 
     assert (2, "it is larger than") == (done.runs, done.refused[0].why[:17])
 
@@ -431,8 +555,8 @@ def test_garbage_never_ends_in_a_traceback(
     bad = tmp_path / "bad.ndjson"
     bad.write_bytes(b"".join(line + b"\n" for line in lines))
     try:
-        target.import_from(bad)
-    except InvalidInput:
+        target.import_from(bad, changed=data.draw(st.booleans()))
+    except (CheckFailed, InvalidInput):
         return
     assert () == target.verify().broken
 
@@ -501,7 +625,8 @@ def test_a_forged_tombstone_is_refused(
     def forge(line: dict[str, Any]) -> dict[str, Any]:
         return line | STONES[how] if line["type"] == "tombstone" else line
 
-    done = target.import_from(rewritten(exported(ledger, tmp_path), forge))
+    path = rewritten(exported(ledger, tmp_path), forge)
+    done = target.import_from(path, changed=True)
 
     assert (0, 1) == (done.tombstones, done.refusals)
     assert 0 == other.scalar("SELECT count(*) FROM tombstone")

@@ -9,10 +9,12 @@ from support import Bench, function_call, response, seen
 
 from ledger import Ledger
 from ledger.core.alphabet import Source
+from ledger.core.hashing import payload_digest
+from ledger.store.evidence import Fact, Filing
 from ledger.store.queries import events_of
 from ledger.store.verify import Broken, verify
 
-TABLES = ("event", "run")
+TABLES = ("event", "run", "evidence")
 
 
 def tamper(bench: Bench, *statements: str, **values: object) -> None:
@@ -20,7 +22,8 @@ def tamper(bench: Bench, *statements: str, **values: object) -> None:
     if bench.store.dialect == "postgresql":
         off = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in TABLES]
     else:
-        names = ("event_update", "event_erased", "event_delete", "run_seq", "run_state")
+        names = ("event_update", "event_erased", "event_delete", "run_seq", "run_state",
+                 "evidence_update", "evidence_erased", "evidence_delete")  # fmt: skip
         off = [f"DROP TRIGGER IF EXISTS runward_{name}" for name in names]
     for statement in off:
         bench.execute(statement)
@@ -247,3 +250,45 @@ def test_a_forged_state_is_found(bench: Bench, run_id: int) -> None:
     tamper(bench, "UPDATE run SET state = 'queued' WHERE id = :run", run=run_id)
 
     assert [run_id] == [broken.run_id for broken in bench.verify().broken]
+
+
+OTHER = b'{"type":"response.failed"}'
+SALT = b"s" * 16
+MADE = payload_digest(SALT, OTHER)
+WITNESSES: dict[str, tuple[str, str]] = {
+    "bytes": ("UPDATE evidence SET body = :other", "the evidence 'wh-1' was changed"),
+    "bytes with their digest": (
+        "UPDATE evidence SET body = :other, salt = :salt, digest = :made",
+        "the evidence 'wh-1' was changed",
+    ),
+    "gone bytes": (
+        "UPDATE evidence SET body = NULL, salt = NULL",
+        "bytes of evidence are gone, and no event destroyed them",
+    ),
+    "a gone row": ("DELETE FROM evidence", "the evidence that it names is missing"),
+}
+
+
+@pytest.mark.parametrize("how", WITNESSES)
+def test_a_changed_delivery_is_found(bench: Bench, how: str) -> None:
+    """The event that tells of it names its digest, and is chained."""
+    facts = bench.announced(bench.completed())
+    statement, why = WITNESSES[how]
+    seq = bench.scalar("SELECT seq FROM event WHERE kind = 'notified'")
+    assert () == bench.verify().broken
+    given = {"other": OTHER, "salt": SALT, "made": MADE}
+    tamper(bench, statement, **{name: v for name, v in given.items() if f":{name}" in statement})
+
+    assert (Broken(facts.run.id, seq, why),) == bench.verify().broken
+
+
+def test_evidence_of_an_erased_run_is_accounted_for(bench: Bench) -> None:
+    """And what comes after that, of which the digest alone is kept."""
+    facts = bench.announced(bench.completed())
+    with Ledger.open(bench.store.url, actor="ann") as ledger:
+        ledger.erase([facts.run.id])
+    late = Fact("webhook", "wh-late", facts.run.id, b"{}")
+    bench.committer.run(lambda c: Filing(bench.store.engine.dialect).add(c, [late], bench.now))
+
+    assert 2 == bench.scalar("SELECT count(*) FROM evidence WHERE body IS NULL")
+    assert () == bench.verify().broken

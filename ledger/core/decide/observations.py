@@ -302,7 +302,13 @@ def notified(draft: Draft, item: Evidence) -> None:
         attempt=named[-1].attempt if named else draft.attempt.number,
         remote_at=said.created_at,
         remote_at_source="webhook" if said.created_at else None,
-        detail={"webhook_id": item.key, "type": said.type, "received_at": received},
+        detail={
+            "webhook_id": item.key,
+            "type": said.type,
+            "received_at": received,
+            # With it the chain proves the delivery's bytes, which are kept as evidence.
+            "digest": item.digest.hex(),
+        },
     )
 
 

@@ -31,6 +31,8 @@ def _beside(
     )
     length = material.span.length.total_seconds()
     whole = material.ledger_since <= before.span.since
+    # Of a window that was pruned those may be left that failed: it is not compared.
+    left = not (before.pruned or material.pruned)
     return {
         "name": before.name,
         "since": moment(before.span.since),
@@ -41,10 +43,13 @@ def _beside(
         "duration": figures(seconds),
         **spent_usd(before.spent, prices),
         "whole": whole,
+        "pruned": before.pruned,
         "volume_ratio": _view(rate_ratio(len(done), length, len(before.ends), length))
-        if before.ends and done
+        if left and before.ends and done
         else None,
-        "failure_ratio": _view(risk_ratio(failed, len(done), past_failed, len(before.ends))),
+        "failure_ratio": _view(risk_ratio(failed, len(done), past_failed, len(before.ends)))
+        if left
+        else None,
         "query": listing(material.query, FAILED_TERM, ended(before.span)),
     }
 

@@ -37,6 +37,7 @@ def impact(
     return {
         "started": sum(1 for case in cases if span.holds(case.run.created_at)),
         "finished": len(done),
+        "pruned": material.pruned,
         "by_state": {str(state): ends[state] for state in ENDS},
         "failed": len(failed),
         "lost": sum(1 for case in failed if case.lost),
@@ -155,6 +156,9 @@ def over_time(
         }
         for n, start in enumerate(starts(span, width))
     ]
+    if before and (before.pruned or material.pruned):
+        # Who pruned may have kept what failed: neither tells what is usual of the other.
+        before = None
     excess = _excess(span, width, [(len(of), len(bad)) for of, bad in hits], before)
     return {
         "bucket_seconds": width.total_seconds(),

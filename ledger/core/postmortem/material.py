@@ -247,6 +247,7 @@ class Before:
     ends: Sequence[EndRow] = ()
     spent: Sequence[SpentRow] = ()
     failed_attempts: int = 0
+    pruned: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

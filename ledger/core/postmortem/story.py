@@ -53,12 +53,15 @@ def summary(numbers: Numbers) -> list[str]:
 def _counts(impact: Numbers) -> str:
     if not impact["finished"] and not impact["started"]:
         left = f"; {runs(impact['open'])} open at its end" if impact["open"] else ""
-        return f"No run was created and none ended in this window{left}."
+        gone = f"; {runs(impact['pruned'])} of it pruned" if impact["pruned"] else ""
+        return f"No run was created and none ended in this window{left}{gone}."
     failure = impact["failure"]
     said = f"{runs(impact['finished'])} ended in the window, {impact['failed']} of them failed"
     if failure["share"] is not None:
         low, high = failure["low"], failure["high"]
         said += f" ({failure['share']:.1%}, 95 % interval {low:.1%} to {high:.1%})"
+    if impact["pruned"]:
+        said += f" of what is left, with {runs(impact['pruned'])} of it pruned"
     return f"{said}; {impact['started']:,} created in it, {impact['open']:,} open at its end."
 
 

@@ -108,6 +108,7 @@ def impact(numbers: Numbers) -> Sequence[Block]:
         *((state, count, "") for state, count in found["by_state"].items()),
         ("failed or expired", found["failed"], queries["failed"]),
         ("share that failed, 95 % interval", share, ""),
+        *([("pruned, and not counted here", found["pruned"], "")] if found["pruned"] else ()),
         ("of these lost", found["lost"], ""),
         ("open at the window's end", found["open"], ""),
         ("not done by their deadline", found["missed_deadlines"], ""),
@@ -210,7 +211,7 @@ def comparison(windows: Sequence[Numbers]) -> Sequence[Block]:
             ratio(past["failure_ratio"]),
             past["duration"]["p95_seconds"],
             past["cost_usd"],
-            "yes" if past["whole"] else "before the ledger began",
+            _whole(past),
         )
         for past in windows
     ]
@@ -219,6 +220,12 @@ def comparison(windows: Sequence[Numbers]) -> Sequence[Block]:
         "p95 s", "cost USD", "whole",
     )  # fmt: skip
     return [table("This window beside others", columns, rows)]
+
+
+def _whole(past: Numbers) -> str:
+    if past["pruned"]:
+        return f"no, {past['pruned']} pruned"
+    return "yes" if past["whole"] else "before the ledger began"
 
 
 def _factors(numbers: Numbers) -> Sequence[Block]:
