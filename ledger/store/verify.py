@@ -246,7 +246,8 @@ class _Check:
         for role, n in pairs:
             self._payloads_to(history, n, (detail,) if role == "detail" else ())
         history.blanked.event(row[2], pairs)
-        told = _value(detail) if row[2] == EventKind.notified else None
+        notified = row[2] == EventKind.notified and detail is not None
+        told = json.loads(detail) if notified else None
         history.witness.event(row[2], seq, told)
         digests = history.digests
         if any(n not in digests for _, n in pairs):
