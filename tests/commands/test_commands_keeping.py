@@ -106,7 +106,7 @@ def test_contents_are_erased(runward: CommandLine, sim: Simulator) -> None:
 def test_runs_move_to_another_database(
     runward: CommandLine, sim: Simulator, tmp_path: Path
 ) -> None:
-    """Exported, imported, and there again: nothing new."""
+    """Exported, imported, and there again: nothing new. A file that was changed is refused."""
     runward.done("sim-ok", "--key", "a")
     runward.done("sim-fail-server_error", "--key", "b", "--restart", "none")
     file, other = tmp_path / "runs.ndjson", f"sqlite:///{tmp_path / 'other.db'}"
@@ -124,8 +124,10 @@ def test_runs_move_to_another_database(
     file.write_text(file.read_text().replace('"actor":"cli:', '"actor":"clj:', 1))
     third = f"sqlite:///{tmp_path / 'third.db'}"
     broken = runward("import", str(file), url=third)
-    assert (9, True) == (broken.code, "changed" in broken.err), broken
-    assert "(key 'a')" in broken.out
+    assert (9, True, "") == (broken.code, "nothing was taken" in broken.err, broken.out)
+    some = runward("import", str(file), "--changed", url=third)
+    assert (9, True) == (some.code, "(key 'a')" in some.out), some
+    assert ["b"] == [run["key"] for run in runward("list", "-o", "json", url=third).json]
 
 
 def test_one_run_is_bundled(runward: CommandLine, sim: Simulator, tmp_path: Path) -> None:
