@@ -18,8 +18,12 @@ import pytest
 
 HERE = Path(__file__).parent
 MOVED = ("bundle", "export", "import", "retention")
-LONG = {HERE / "service", HERE / "web", HERE / "commands"} | {
-    HERE / "store" / f"test_store_{name}.py" for name in MOVED
+LONG = {
+    HERE / "service",
+    HERE / "web",
+    HERE / "commands",
+    HERE / "fuzzing",
+    *(HERE / "store" / f"test_store_{name}.py" for name in MOVED),
 }
 BOTH = bool(os.environ.get("RUNWARD_TEST_BOTH"))
 
