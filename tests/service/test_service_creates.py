@@ -165,7 +165,8 @@ def test_an_object_made_elsewhere_is_adopted(make_rig: MakeRig, provider: str) -
     rig.until(first, lambda facts: facts.run.state == "in_progress")
     remote = rig.remotes(first)[-1]
     rig.ledger.cancel(first)
-    rig.finish(first)
+    # On a busy machine its end may come before the cancel does.
+    ended = rig.finish(first)[0].state
     other = f"{rig.url}.other"
 
     with Ledger.open(other, poll_seconds=0.05) as ledger:
@@ -173,7 +174,7 @@ def test_an_object_made_elsewhere_is_adopted(make_rig: MakeRig, provider: str) -
             remote["remote_id"], provider=provider, thread=remote["parent_id"] or None
         )
         ledger.wait(run, timeout=10)
-        assert "cancelled" == ledger.get(run).state
+        assert ended == ledger.get(run).state
         assert [] == [event for event in ledger.events(run) if event["kind"] == "create_sending"]
 
 
