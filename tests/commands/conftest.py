@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer.main
+import warmed  # noqa: F401 - the command tree is built once
 from command_line import KEY, CommandLine
 
 from ledger.simulator import Simulator
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _built_once() -> Iterator[None]:
-    """Typer makes all commands anew for each call, in 60 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
-        yield
 
 
 @pytest.fixture(autouse=True)
