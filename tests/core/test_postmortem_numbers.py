@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -231,22 +232,28 @@ def test_an_open_window_says_that_it_is() -> None:
     assert any("had not ended" in text for text in found["unknown"])
 
 
-def test_names_are_hidden_in_every_sentence() -> None:
-    """Tags, keys, ids, hosts: none is left, equal ones stay equal, another window's differ."""
-    secret = "acme-corp"
-    rows = [
+def sixty(told: Callable[[int], dict[str, Any]]) -> list[Any]:
+    """Runs that ended one after the other, of which the first twenty failed."""
+    return [
         row
         for n in range(60)
         for row in ended(
-            State.failed if n < 20 else State.completed,
-            100 + n,
-            run_id=n + 1,
-            key=f"{secret}-{n}",
-            kind=secret,
-            serial_key=f"thread_{secret}",
-            tags={"team": secret if n < 20 else "other", secret: "x"},
+            State.failed if n < 20 else State.completed, 100 + n, run_id=n + 1, **told(n)
         )
     ]
+
+
+def test_names_are_hidden_in_every_sentence() -> None:
+    """Tags, keys, ids, hosts: none is left, equal ones stay equal, another window's differ."""
+    secret = "acme-corp"
+    rows = sixty(
+        lambda n: {
+            "key": f"{secret}-{n}",
+            "kind": secret,
+            "serial_key": f"thread_{secret}",
+            "tags": {"team": secret if n < 20 else "other", secret: "x"},
+        }
+    )
     lives = [life(secret, host=f"host.{secret}")]
 
     plain = of(*rows, lives=lives, query=f"tag.team:{secret}")
@@ -263,16 +270,7 @@ def test_names_are_hidden_in_every_sentence() -> None:
 
 def test_what_the_query_fixes_is_left_out_with_hidden_names_too() -> None:
     """The tag that was asked for is not compared, whether or not its name may be read."""
-    rows = [
-        row
-        for n in range(60)
-        for row in ended(
-            State.failed if n < 20 else State.completed,
-            100 + n,
-            run_id=n + 1,
-            tags={"team": "a" if n < 20 else "b"},
-        )
-    ]
+    rows = sixty(lambda n: {"tags": {"team": "a" if n < 20 else "b"}})
     terms = (Term(name="tag.team", values=("a", "b")),)
 
     plain = numbers(material(*rows), PRICES, terms, version="1")["differences"]
